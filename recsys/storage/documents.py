@@ -1,0 +1,53 @@
+"""JSON documents and write-once objects on top of any store."""
+
+import hashlib
+import json
+
+from recsys.errors import IntegrityError, ObjectExists, ObjectNotFound
+from recsys.storage.base import Store
+from recsys.types import Json
+
+
+def to_bytes(document: Json) -> bytes:
+    """Return the canonical bytes of a JSON document: sorted keys, indented, UTF-8, NaN refused."""
+    return (
+        json.dumps(document, sort_keys=True, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    ).encode()
+
+
+def read_document(store: Store, key: str) -> Json | None:
+    """Return the JSON document under ``key``, or None when there is none. Raises IntegrityError."""
+    try:
+        data = store.get(key).data
+    except ObjectNotFound:
+        return None
+    try:
+        document: Json = json.loads(data)
+    except ValueError as error:
+        raise IntegrityError(
+            f"{key} in {store.uri} is not valid JSON ({error}); restore or delete it"
+        ) from error
+    return document
+
+
+def write_once(store: Store, key: str, document: Json) -> Json:
+    """Create the document and return it; if another writer was first, return what that one wrote."""
+    try:
+        store.put_new(key, to_bytes(document))
+    except ObjectExists:
+        return read_document(store, key) or document
+    return document
+
+
+def put_deterministic(store: Store, key: str, data: bytes) -> str:
+    """Create an object whose bytes are a function of its key and return their SHA-256.
+
+    Left-overs of a killed attempt hold the same bytes; others (from other code) are replaced.
+    """
+    try:
+        store.put_new(key, data)
+    except ObjectExists:
+        if store.get(key).data != data:
+            store.delete(key)
+            store.put_new(key, data)
+    return hashlib.sha256(data).hexdigest()
