@@ -1,0 +1,1 @@
+"""One YAML becomes one frozen object; every default lives in schema.py."""

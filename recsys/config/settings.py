@@ -1,0 +1,46 @@
+"""What the environment decides: the default store, local directories, and the size of this machine."""
+
+import math
+import os
+from pathlib import Path
+
+import psutil
+
+from recsys.config.cgroup import cpu_quota, memory_left_bytes
+
+
+def default_store_uri() -> str:
+    """Return the store used where no ``--store`` is given: RECSYS_STORE, or ``./store``."""
+    return os.environ.get("RECSYS_STORE") or "./store"
+
+
+def state_dir() -> Path:
+    """Return the directory of checkpoints and other state of unfinished runs: RECSYS_STATE, or ``.state``."""
+    return Path(os.environ.get("RECSYS_STATE") or ".state")
+
+
+def log_dir() -> Path:
+    """Return the directory of log files: RECSYS_LOG_DIR, or ``logs/cf``."""
+    return Path(os.environ.get("RECSYS_LOG_DIR") or "logs/cf")
+
+
+def available_threads(root: Path = Path("/")) -> int:
+    """Return how many threads can run at once, >= 1: by CPU affinity and the container's quota, rounded up.
+
+    Args:
+        root: Where ``proc`` and ``sys`` are mounted.
+    """
+    processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    quota = cpu_quota(root)
+    return max(1, min(processors, math.ceil(quota) if quota else processors))
+
+
+def free_memory_bytes(root: Path = Path("/")) -> int:
+    """Return the bytes that can be allocated without swapping: the machine's, or the container's if fewer.
+
+    Args:
+        root: Where ``proc`` and ``sys`` are mounted.
+    """
+    available = int(psutil.virtual_memory().available)
+    left = memory_left_bytes(root)
+    return available if left is None else min(available, left)

@@ -1,0 +1,19 @@
+"""What all tests share: where the real data sets would be, and helpers of neighbouring test folders."""
+
+import sys
+from pathlib import Path
+
+import pytest
+from servers import other_s3, s3, seaweedfs  # noqa: F401  (fixtures)
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(Path(__file__).parent / "unit"))
+
+
+@pytest.fixture
+def real_data():
+    """Return the folder of real data sets beside the project; skip the test where it is absent."""
+    folder = ROOT.parent / "shared" / "data"
+    if not folder.is_dir():
+        pytest.skip("the real data sets (../shared/data) are not on this machine")
+    return folder
