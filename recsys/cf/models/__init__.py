@@ -1,0 +1,1 @@
+"""Trainers: frozen configuration in, frozen FitResult out."""

@@ -1,0 +1,245 @@
+"""Parallel, reproducible stochastic gradient for BPR: rounds of blocks that share no row.
+
+Users are split into P blocks and items into 2P, anew in each epoch. A triplet (u, i, j) belongs to the cell
+(block of u, {block of i, block of j}). A round-robin tournament pairs the item blocks in 2P - 1 ways; with P
+rotations of the user blocks every round gives P workers disjoint users and disjoint items: no locks, no
+races, and the same bytes at any number of threads, because P is a setting and threads only share the workers
+of a round out. Within a cell triplets keep the order in which they were drawn.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numba as nb
+import numpy as np
+from numpy.typing import NDArray
+
+from recsys.types import FloatMatrix, IndexVector
+
+_ROW_ALIGNMENT_BYTES = 128  # neighbouring rows share no cache line, nor the pair of lines fetched together
+_CHUNKS = 64  # pieces of the counting sort; a constant, so that threads do not change the order
+_LOG_EVERY = 16  # triplets whose loss terms are multiplied before one logarithm is taken
+_MAX_MARGIN = 30.0  # sigmoid(30) is 1 in float32; (1 + e^30)^16 still fits a float64
+LOSS, HARDNESS, ORDERED = range(3)
+
+
+def aligned_copy(matrix: FloatMatrix) -> FloatMatrix:
+    """Return a float32 copy whose rows start at 128-byte addresses, padded with zero columns.
+
+    Padding stays zero under ``run_epoch``; take ``copy[:, :factors]`` to get the matrix back.
+    """
+    rows, columns = matrix.shape
+    lane = _ROW_ALIGNMENT_BYTES // 4
+    stride = -(-columns // lane) * lane
+    buffer = np.zeros(rows * stride + lane, dtype=np.float32)
+    offset = (-buffer.ctypes.data % _ROW_ALIGNMENT_BYTES) // 4
+    copy = buffer[offset : offset + rows * stride].reshape(rows, stride)
+    copy[:, :columns] = matrix
+    return copy
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Triplets of an epoch in the order of work: slot s holds entries start[s] to start[s + 1].
+
+    Slots come round by round, P to a round; the slots of one round share no row of U or V.
+    """
+
+    n_workers: int
+    start: NDArray[np.int64]
+    triplets: NDArray[np.int32]  # (n, 3): user_idx, positive item_idx, negative item_idx
+
+
+def tournament(n_workers: int) -> NDArray[np.int32]:
+    """Return (2P, 2P, 2): the pairing and the worker that hold each pair of item blocks.
+
+    Circle method: block 2P - 1 stays, the others turn; a block paired with itself goes to the first pairing.
+    """
+    n_blocks = 2 * n_workers
+    table = np.empty((n_blocks, n_blocks, 2), dtype=np.int32)
+    for pairing in range(n_blocks - 1):
+        ring = [(pairing + place) % (n_blocks - 1) for place in range(n_blocks - 1)]
+        pairs = [(ring[0], n_blocks - 1)]
+        pairs += [(ring[w], ring[n_blocks - 1 - w]) for w in range(1, n_workers)]
+        for worker, (a, b) in enumerate(pairs):
+            table[a, b] = table[b, a] = pairing, worker
+            if pairing == 0:
+                table[a, a] = table[b, b] = 0, worker
+    return table
+
+
+def balanced_blocks(weights: NDArray[np.float64], n_blocks: int, random: np.random.Generator) -> IndexVector:
+    """Return the block of each row, int32: a random partition into blocks of nearly equal total weight."""
+    order = random.permutation(len(weights))
+    before = np.cumsum(weights[order]) - weights[order]
+    block = np.empty(len(weights), dtype=np.int32)
+    block[order] = np.minimum(before * (n_blocks / max(weights.sum(), 1e-12)), n_blocks - 1).astype(np.int32)
+    return block
+
+
+def schedule_epoch(
+    positive_users: IndexVector,
+    positive_items: IndexVector,
+    negatives: IndexVector,
+    user_block: IndexVector,
+    item_block: IndexVector,
+    n_workers: int,
+) -> Schedule:
+    """Return the triplets (positive t // samples, negatives[t]) sorted into slots by a stable counting sort.
+
+    Triplets with a negative below zero are left out. Memory: 12 bytes a triplet. Deterministic.
+    """
+    samples = len(negatives) // len(positive_users)
+    table = tournament(n_workers)
+    n_slots = (2 * n_workers - 1) * n_workers * n_workers
+    counts = np.zeros((_CHUNKS, n_slots), dtype=np.int64)
+    places = (positive_users, positive_items, negatives, samples, user_block, item_block, table, n_workers)
+    _count(*places, counts)
+    by_slot = counts.T.ravel()
+    ends = np.cumsum(by_slot)
+    offsets = np.ascontiguousarray((ends - by_slot).reshape(n_slots, _CHUNKS).T)
+    start = np.concatenate([[0], ends[_CHUNKS - 1 :: _CHUNKS]]).astype(np.int64)
+    triplets = np.empty((start[-1], 3), dtype=np.int32)
+    _scatter(*places, offsets, triplets)
+    return Schedule(n_workers, start, triplets)
+
+
+def run_epoch(
+    user_factors: FloatMatrix,
+    item_factors: FloatMatrix,
+    schedule: Schedule,
+    learning_rate: float,
+    regularization: float,
+) -> NDArray[np.float64]:
+    """Update aligned U and V in place by one pass over the schedule; return sums over its triplets.
+
+    For each triplet, x = U[u] . (V[i] - V[j]) and g = sigmoid(-x):
+    U[u] += lr (g (V[i] - V[j]) - reg U[u]), V[i] += lr (g U[u] - reg V[i]), V[j] += lr (-g U[u] - reg V[j]),
+    with the old U[u] in all three (Rendle et al. 2009, "BPR", figure 4).
+    Returns float64 [sum of -log sigmoid(x), sum of sigmoid(-x), number with x > 0], all before the update.
+    """
+    sums = np.zeros((len(schedule.start) - 1, 3))
+    _run_rounds(
+        user_factors,
+        item_factors,
+        schedule.triplets,
+        schedule.start,
+        schedule.n_workers,
+        np.float32(learning_rate),
+        np.float32(regularization),
+        sums,
+    )
+    totals: NDArray[np.float64] = sums.sum(axis=0)
+    return totals
+
+
+@nb.njit(inline="always", cache=True)
+def _slot(user_block: Any, block_i: Any, block_j: Any, table: Any, n_workers: Any) -> Any:
+    pairing, worker = table[block_i, block_j, 0], table[block_i, block_j, 1]
+    rotation = user_block - worker
+    if rotation < 0:
+        rotation += n_workers
+    return (pairing * n_workers + rotation) * n_workers + worker
+
+
+@nb.njit(parallel=True, nogil=True, cache=True)
+def _count(
+    positive_users: Any,
+    positive_items: Any,
+    negatives: Any,
+    samples: Any,
+    user_block: Any,
+    item_block: Any,
+    table: Any,
+    n_workers: Any,
+    counts: Any,
+) -> None:
+    n = len(positive_users)
+    for chunk in nb.prange(_CHUNKS):
+        for p in range(chunk * n // _CHUNKS, (chunk + 1) * n // _CHUNKS):
+            block_u, block_i = user_block[positive_users[p]], item_block[positive_items[p]]
+            for t in range(p * samples, (p + 1) * samples):
+                if negatives[t] >= 0:
+                    block_j = item_block[negatives[t]]
+                    counts[chunk, _slot(block_u, block_i, block_j, table, n_workers)] += 1
+
+
+@nb.njit(parallel=True, nogil=True, cache=True)
+def _scatter(
+    positive_users: Any,
+    positive_items: Any,
+    negatives: Any,
+    samples: Any,
+    user_block: Any,
+    item_block: Any,
+    table: Any,
+    n_workers: Any,
+    offsets: Any,
+    out: Any,
+) -> None:
+    n = len(positive_users)
+    for chunk in nb.prange(_CHUNKS):
+        for p in range(chunk * n // _CHUNKS, (chunk + 1) * n // _CHUNKS):
+            u, i = positive_users[p], positive_items[p]
+            block_u, block_i = user_block[u], item_block[i]
+            for t in range(p * samples, (p + 1) * samples):
+                j = negatives[t]
+                if j >= 0:
+                    slot = _slot(block_u, block_i, item_block[j], table, n_workers)
+                    at = offsets[chunk, slot]
+                    offsets[chunk, slot] = at + 1
+                    out[at, 0], out[at, 1], out[at, 2] = u, i, j
+
+
+@nb.njit(parallel=True, nogil=True, fastmath=True, cache=True)
+def _run_rounds(
+    U: Any,
+    V: Any,
+    triplets: Any,
+    start: Any,
+    n_workers: Any,
+    lr: Any,
+    reg: Any,
+    sums: Any,
+) -> None:
+    for first_slot in range(0, len(start) - 1, n_workers):
+        for worker in nb.prange(n_workers):
+            slot = first_slot + worker
+            _run_cell(U, V, triplets[start[slot] : start[slot + 1]], lr, reg, sums[slot])
+
+
+@nb.njit(nogil=True, fastmath=True, cache=True)
+def _run_cell(
+    U: Any,
+    V: Any,
+    triplets: Any,
+    lr: Any,
+    reg: Any,
+    sums: Any,
+) -> None:
+    factors = U.shape[1]
+    loss, hardness, ordered, product = 0.0, 0.0, 0.0, 1.0
+    keep = np.float32(1.0) - lr * reg
+    for t in range(len(triplets)):
+        user, positive, negative = U[triplets[t, 0]], V[triplets[t, 1]], V[triplets[t, 2]]
+        x = np.float32(0.0)
+        for f in range(factors):
+            x += user[f] * (positive[f] - negative[f])
+        margin = min(max(x, np.float32(-_MAX_MARGIN)), np.float32(_MAX_MARGIN))
+        odds = np.exp(-margin)
+        gradient = odds / (np.float32(1.0) + odds)
+        step = lr * gradient
+        for f in range(factors):
+            u, i, j = user[f], positive[f], negative[f]
+            user[f] = keep * u + step * (i - j)
+            positive[f] = keep * i + step * u
+            negative[f] = keep * j - step * u
+        hardness += gradient
+        ordered += x > 0
+        product *= 1.0 + odds
+        if t % _LOG_EVERY == _LOG_EVERY - 1:
+            loss += np.log(product)
+            product = 1.0
+    sums[LOSS] += loss + np.log(product)
+    sums[HARDNESS] += hardness
+    sums[ORDERED] += ordered

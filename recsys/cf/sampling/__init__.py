@@ -1,0 +1,1 @@
+"""Which negatives BPR sees: pools and reproducible draws."""

@@ -1,0 +1,1 @@
+"""Choosing hyperparameters on the validation split."""

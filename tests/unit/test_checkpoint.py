@@ -1,0 +1,42 @@
+"""Checkpoints in the store: whole or absent, the newest readable one wins."""
+
+import numpy as np
+
+from recsys.cf.models.base import Checkpoint
+from recsys.cf.models.checkpoint import StoreCheckpoints
+from recsys.storage.memory import MemoryStore
+
+PREFIX = "runs/r/als/checkpoints"
+
+
+def checkpoint(iteration):
+    return Checkpoint(iteration, {"user_factors": np.full((2, 3), iteration, np.float32)}, {"note": "ự"})
+
+
+def test_the_newest_is_kept_and_loaded():
+    store = MemoryStore()
+    checkpoints = StoreCheckpoints(store, PREFIX)
+    assert checkpoints.load() is None
+    for iteration in (5, 10):
+        checkpoints.save(checkpoint(iteration))
+    assert [info.key for info in store.list(PREFIX)] == [f"{PREFIX}/000010.npz"]
+    loaded = checkpoints.load()
+    assert loaded.iteration == 10
+    assert loaded.state == {"note": "ự"}
+    assert (loaded.arrays["user_factors"] == 10).all()
+
+
+def test_saving_again_what_a_killed_attempt_saved_is_no_error():
+    store = MemoryStore()
+    for _ in range(2):
+        StoreCheckpoints(store, PREFIX).save(checkpoint(5))
+    assert StoreCheckpoints(store, PREFIX).load().iteration == 5
+
+
+def test_a_damaged_one_is_passed_over():
+    store = MemoryStore()
+    StoreCheckpoints(store, PREFIX).save(checkpoint(5))
+    whole = store.get(f"{PREFIX}/000005.npz").data
+    store.put_new(f"{PREFIX}/000010.npz", whole[: len(whole) // 2])
+    store.put_new(f"{PREFIX}/000015.npz", b"")
+    assert StoreCheckpoints(store, PREFIX).load().iteration == 5
