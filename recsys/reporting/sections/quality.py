@@ -1,0 +1,120 @@
+"""How good the models are: metrics with intervals, paired comparisons, strata, cold start."""
+
+from collections.abc import Sequence
+
+from recsys.reporting import formats
+from recsys.reporting.document import (
+    POPULARITY,
+    differences,
+    headline_metric,
+    interval_level,
+    label,
+    models,
+    number,
+    rows,
+    section,
+    text,
+)
+from recsys.reporting.markup import Markup, pair, panel, table, tag
+from recsys.reporting.plots import Bar, bars, interval_plot
+from recsys.reporting.tables import MetricRow, metric_table
+from recsys.types import Json
+
+_STRATA = {"user_activity": "By interactions of the user", "item_popularity": "By popularity of the item"}
+
+
+def metrics(result: Json) -> Markup | None:
+    """Return the table of metrics, each model with its difference to popularity and the interval of it."""
+    measured = metric_table(result)
+    if not measured:
+        return None
+    names = list(measured[0].values)
+    users = number(section(result, "data"), "test_users")
+    note = (
+        f"Under each model its difference to {POPULARITY} with the paired {interval_level(result)} interval"
+    )
+    return panel(
+        "Metrics on the test split",
+        table("Metrics", ["", *map(label, names)], [_metric_cells(row, names) for row in measured]),
+        note=f"{note}; {formats.count(users)} test users." if users else f"{note}.",
+    )
+
+
+def comparisons(result: Json) -> Markup | None:
+    """Return the paired differences in the headline metric as points with intervals, and their p-values."""
+    metric = headline_metric(result)
+    drawn, printed = [], []
+    for a, b, found in differences(result, metric):
+        name = f"{label(a)} − {label(b)}"
+        value, low, high = (number(found, key) for key in ("difference", "low", "high"))
+        if value is not None and low is not None and high is not None:
+            drawn.append((name, value, low, high, f"m-{a}"))
+        printed.append([name, _stacked(*formats.interval(value, low, high).split(" ", 1)), _p_value(found)])
+    if not printed:
+        return None
+    plot = interval_plot(f"Differences in {metric}", drawn) if drawn else None
+    return panel(
+        f"Differences in {metric}",
+        tag(
+            "div", plot, table("Paired comparisons", ["", "Difference", "p (Holm)"], printed), class_="split"
+        ),
+        note="Same users; paired bootstrap and permutation test.",
+    )
+
+
+def strata(result: Json) -> Markup | None:
+    """Return recall of each model and of popularity by user activity and by item popularity."""
+    panels = [_stratum_panel(result, kind, title) for kind, title in _STRATA.items()]
+    return pair([found for found in panels if found is not None])
+
+
+def _metric_cells(row: MetricRow, names: Sequence[str]) -> list[str]:
+    cells: list[str] = [row.metric]
+    for name in names:
+        shown: str = formats.metric(row.values[name])
+        if name == row.best:
+            shown = tag("b", shown)
+        cells.append(_stacked(shown, *row.differences.get(name, "").split(" ", 1)))
+    return cells
+
+
+def _stacked(first: str, *below: str) -> Markup:
+    return tag("span", first, *(tag("small", line) for line in below if line), class_="cell")
+
+
+def _p_value(found: Json) -> str:
+    value = number(found, "p_adjusted")
+    value = number(found, "p_value") if value is None else value
+    if value is None:
+        return formats.MISSING
+    return "< 0.001" if value < 0.001 else f"{value:.3f}"
+
+
+def _stratum_panel(result: Json, kind: str, title: str) -> Markup | None:
+    metric = headline_metric(result)
+    by_model = {name: rows(section(model, "strata"), kind) for name, model in models(result).items()}
+    first = next((found for found in by_model.values() if found), [])
+    if not first:
+        return None
+    groups: list[tuple[str, list[Bar]]] = []
+    for stratum in first:
+        name = text(stratum, "label")
+        entries = [
+            _bar(label(model), number(same, metric), f"m-{model}")
+            for model, found in by_model.items()
+            for same in found
+            if text(same, "label") == name
+        ]
+        entries.append(_bar(POPULARITY, number(stratum, f"baseline_{metric}"), "m-popularity"))
+        counted = ((unit, number(stratum, unit)) for unit in ("users", "positives"))
+        size = next((f" ({formats.count(n)} {unit})" for unit, n in counted if n is not None), "")
+        groups.append((f"{name}{size}", entries))
+    full = max((bar.length for _, entries in groups for bar in entries), default=0.0)
+    drawn = [
+        tag("div", tag("h4", name), bars(entries, full=full), class_="stratum") for name, entries in groups
+    ]
+    return panel(title, *drawn, note=metric)
+
+
+def _bar(name: str, value: float | None, color: str) -> Bar:
+    return Bar(name, value or 0.0, formats.metric(value), color)
