@@ -1,0 +1,1 @@
+"""Metrics of models and baselines on the same users, with their uncertainty."""

@@ -1,0 +1,63 @@
+"""What a model has to beat: popularity and chance, and the relative gain over them."""
+
+from typing import Literal
+
+import numpy as np
+
+from recsys.cf.data.dataset import InteractionDataset, UserItemSets
+from recsys.cf.scoring.blocks import ItemScorer, RandomScorer
+from recsys.errors import ConfigError
+from recsys.rng import derive_seed
+
+
+def popularity_scorer(
+    dataset: InteractionDataset, by: Literal["train_counts", "num_sold_time"]
+) -> ItemScorer:
+    """Return a scorer that ranks items by how popular they are, the same for every user.
+
+    Args:
+        dataset: Gives the counts.
+        by: ``train_counts``, interactions in train, or ``num_sold_time``, the number the shop gave; items
+            without one come last.
+
+    Returns:
+        Scores are dense ranks of the counts, 0 for the least popular: exact in float32 whatever the counts.
+
+    Raises:
+        ConfigError: ``num_sold_time`` is asked for and no item has it.
+    """
+    counts = dataset.item_train_counts.astype(np.float64)
+    if by == "num_sold_time":
+        sold = dataset.items.sort("item_idx")["num_sold_time"]
+        if sold.null_count() == len(sold):
+            raise ConfigError(
+                f"evaluation.popularity: num_sold_time is asked for, but data version {dataset.version} has "
+                "none; prepare it with a product file that has that column, or use train_counts"
+            )
+        counts = sold.cast(float).fill_null(-np.inf).to_numpy()
+    return ItemScorer(np.unique(counts, return_inverse=True)[1].astype(np.float32))
+
+
+def random_scorer(dataset: InteractionDataset, seed: int) -> RandomScorer:
+    """Return a scorer without any knowledge: the floor of every metric, and a check of the evaluation."""
+    return RandomScorer(dataset.n_items, derive_seed(seed, "random baseline"))
+
+
+def expected_random_recall(held_out: UserItemSets, seen: UserItemSets, n_items: int, k: int) -> float:
+    """Return the expected recall@k of a random ranking of unseen items, averaged as ``evaluate`` does.
+
+    Each of the m unseen items is in the top k with probability min(k, m) / m; a held-out item that is seen
+    never is.
+    """
+    n_held_out, n_unseen = held_out.counts(), n_items - seen.counts()
+    expected = []
+    for user_idx in np.flatnonzero(n_held_out).tolist():
+        n_reachable = np.setdiff1d(held_out.row(user_idx), seen.row(user_idx), assume_unique=True).size
+        chance = min(k, n_unseen[user_idx]) / max(n_unseen[user_idx], 1)
+        expected.append(chance * n_reachable / n_held_out[user_idx])
+    return float(np.mean(expected))
+
+
+def improvement(model_value: float, baseline_value: float) -> float | None:
+    """Return (model - baseline) / baseline, 0.2 is 20 % better; None where the baseline is 0."""
+    return (model_value - baseline_value) / baseline_value if baseline_value else None
