@@ -80,13 +80,18 @@ def references(result: Json) -> dict[str, Json]:
 
 
 def differences(result: Json, metric: str) -> Iterator[tuple[str, str, Json]]:
-    """Yield (a, b, {difference, low, high, p_value, p_adjusted}) for each paired comparison in ``metric``."""
+    """Yield (a, b, {difference, low, high, p_value, p_adjusted}) for each paired comparison in ``metric``.
+
+    The rows of ``comparisons`` first: they carry p-values; a model's own difference only where none does.
+    """
+    compared = [found for found in rows(result, "comparisons") if found.get("metric") == metric]
+    for found in compared:
+        yield text(found, "a"), text(found, "b"), found
+    pairs = {(found.get("a"), found.get("b")) for found in compared}
     for name, model in models(result).items():
-        if found := section(model, "difference", metric):
+        found = section(model, "difference", metric)
+        if found and (name, POPULARITY) not in pairs:
             yield name, POPULARITY, found
-    for found in rows(result, "comparisons"):
-        if found.get("metric") == metric:
-            yield text(found, "a"), text(found, "b"), found
 
 
 def interval_level(result: Json) -> str:
