@@ -17,3 +17,11 @@ def real_data():
     if not folder.is_dir():
         pytest.skip("the real data sets (../shared/data) are not on this machine")
     return folder
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _logs_of_tests(tmp_path_factory):
+    """Keep the log files of commands under test out of the project."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RECSYS_LOG_DIR", str(tmp_path_factory.mktemp("logs")))
+        yield

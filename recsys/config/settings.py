@@ -9,6 +9,15 @@ import psutil
 from recsys.config.cgroup import cpu_quota, memory_left_bytes
 
 
+def hold_blas_at_one_thread() -> None:
+    """Let BLAS use one thread, unless the environment says otherwise; call it before NumPy is imported.
+
+    Our parallelism is in compiled code; a BLAS thread pool beside it is up to ten times slower.
+    """
+    for name in ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ.setdefault(name, "1")
+
+
 def default_store_uri() -> str:
     """Return the store used where no ``--store`` is given: RECSYS_STORE, or ``./store``."""
     return os.environ.get("RECSYS_STORE") or "./store"

@@ -49,7 +49,14 @@ def measure(name, folder):
             mapping = ()
         else:
             files = (folder / "interactions.parquet", folder / "items.parquet")
-            mapping = ("--column", "user_id=user_id", "--column", "timestamp=timestamp", "--item-column", "title=title")
+            mapping = (
+                "--column",
+                "user_id=user_id",
+                "--column",
+                "timestamp=timestamp",
+                "--item-column",
+                "title=title",
+            )
         prepared = run(
             directory, *recsys, "prepare", files[0], "--items", files[1], "--store", "store", *mapping
         )
@@ -81,11 +88,11 @@ def row(name, prepared, result):
 
 def main():
     """Measure what is there and print the table."""
-    head = (
-        "set | raw rows | users × items | train rows | test users | popularity Recall@10 | "
-        "ALS Recall@10 / NDCG@10 (gain [95 %]) | BPR Recall@10 / NDCG@10 (gain [95 %]) | champion | "
-        "prepare s | ALS / BPR s, side by side, with trials | peak MB"
-    ).split(" | ")
+    head = [
+        *("set", "raw rows", "users × items", "train rows", "test users", "popularity Recall@10"),
+        *(f"{model} Recall@10 / NDCG@10 (gain [95 %])" for model in ("ALS", "BPR")),
+        *("champion", "prepare s", "ALS / BPR s, side by side, with trials", "peak MB"),
+    ]
     lines, documents = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)], []
     for name, folder in SETS.items():
         if folder is not None and not folder.is_dir():
@@ -96,7 +103,7 @@ def main():
         documents.append({"set": name, "prepare": prepared, "result": result})
     target = ROOT / "build" / "bench" / "real-data.json"
     target.parent.mkdir(parents=True, exist_ok=True)
-    machine = f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
+    machine = f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
     target.write_text(json.dumps({"machine": machine, "command": COMMAND, "rows": documents}, indent=1))
     print("\n".join(lines))
 

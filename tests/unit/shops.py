@@ -1,17 +1,11 @@
 """Small interaction matrices that tests of samplers and trainers share."""
 
 import numpy as np
+from item_sets import item_sets
 from scipy.sparse import csr_matrix
 
-from recsys.cf.data.dataset import HardNegatives, UserItemSets
+from recsys.cf.data.dataset import HardNegatives
 from recsys.cf.sampling.pools import NegativePools, build_pools
-
-
-def item_sets(rows: list[list[int]]) -> UserItemSets:
-    """Return the item sets of these rows."""
-    indptr = np.concatenate([[0], np.cumsum([len(row) for row in rows])]).astype(np.int64)
-    indices = np.array([item for row in rows for item in sorted(row)], dtype=np.int32)
-    return UserItemSets(indptr, indices)
 
 
 def random_positives(n_users: int, n_items: int, per_user: int, seed: int) -> csr_matrix:
@@ -19,7 +13,9 @@ def random_positives(n_users: int, n_items: int, per_user: int, seed: int) -> cs
     random = np.random.default_rng(seed)
     weights = 1.0 / np.arange(1, n_items + 1)
     rows = [
-        random.choice(n_items, size=random.integers(1, per_user + 1), replace=False, p=weights / weights.sum())
+        random.choice(
+            n_items, size=random.integers(1, per_user + 1), replace=False, p=weights / weights.sum()
+        )
         for _ in range(n_users)
     ]
     users = np.repeat(np.arange(n_users), [len(row) for row in rows])

@@ -58,9 +58,7 @@ def test_resumed_fit_ends_with_the_same_bytes_and_history(stop_after):
     )
     with pytest.raises(TrainingCancelled):
         fit_bpr(pools, config, seed=1, validate=validate, control=control)
-    resumed = fit_bpr(
-        pools, config, seed=1, validate=validate, control=FitControl(checkpoints=checkpoints)
-    )
+    resumed = fit_bpr(pools, config, seed=1, validate=validate, control=FitControl(checkpoints=checkpoints))
     assert resumed.resumed_from == (stop_after // 2 * 2 or None)
     assert resumed.factors.sha256() == whole.factors.sha256()
     timing = {"seconds", "peak_memory_bytes"}

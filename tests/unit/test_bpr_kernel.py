@@ -101,9 +101,7 @@ def test_tournament_pairs_every_two_blocks_once_and_nobody_twice_at_a_time(n_wor
     n_blocks = 2 * n_workers
     table = tournament(n_workers)
     for pairing in range(n_blocks - 1):
-        pairs = [
-            (a, b) for a, b in itertools.combinations(range(n_blocks), 2) if table[a, b, 0] == pairing
-        ]
+        pairs = [(a, b) for a, b in itertools.combinations(range(n_blocks), 2) if table[a, b, 0] == pairing]
         assert sorted(block for pair in pairs for block in pair) == list(range(n_blocks))
         assert len({table[a, b, 1] for a, b in pairs}) == n_workers
     for a in range(n_blocks):

@@ -35,7 +35,7 @@ _RISE_TOLERANCE = 1e-3  # three conjugate-gradient steps lower the loss but for 
 logger = logging.getLogger(__name__)
 
 
-class _EnoughIterations(Exception):  # noqa: N818 - not an error: ends the library's loop from its callback
+class _EnoughIterations(Exception):
     """Raised inside the callback when patience has run out; the library has no other way to stop."""
 
 

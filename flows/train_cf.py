@@ -1,0 +1,98 @@
+"""The nightly flow: ALS and BPR side by side, evaluated, given a score range, registered, promoted.
+
+`python -m flows.train_cf` runs it on the embedded default: no server, no S3, no GPU.
+"""
+
+import threading
+from collections.abc import Sequence
+
+from flows.embedded import use_embedded_server
+
+if __name__ == "__main__":  # Prefect reads its settings when it is imported
+    use_embedded_server()
+
+from prefect import flow
+from prefect.futures import PrefectFuture
+from prefect.task_runners import ThreadPoolTaskRunner
+
+from flows.artifacts import show_result
+from flows.tasks import decide_task, evaluate_task, finish_task, fit_task, open_run_task, publish_task
+from recsys.config.settings import default_store_uri
+from recsys.pipeline.fit import FitReference
+from recsys.pipeline.run import RunReference, finished_result
+from recsys.types import Json
+
+_WORKERS = 4  # the trainings of a night, and room for what runs beside them
+
+
+@flow(
+    name="train-cf",
+    flow_run_name="train-cf {data_version}",
+    task_runner=ThreadPoolTaskRunner(max_workers=_WORKERS),
+    persist_result=False,
+    validate_parameters=True,
+)
+def train_cf(
+    store: str | None = None,
+    data_version: str = "latest",
+    config_path: str | None = None,
+    overrides: Sequence[str] = (),
+    force: bool = False,
+    output: str | None = None,
+) -> Json:
+    """Train, evaluate, register and decide; return the result document.
+
+    Args:
+        store: where everything durable lives, a path or s3://bucket/prefix; None: RECSYS_STORE or ./store.
+        data_version: "latest", an id or the beginning of a content hash.
+        config_path: the configuration file; None: the defaults.
+        overrides: settings such as "bpr.epochs=30".
+        force: train anew what an earlier run of the same data and configuration has trained.
+        output: local directory for copies of the artifacts.
+    """
+    run = open_run_task(store or default_store_uri(), data_version, config_path, overrides, force, output)
+    finished = finished_result(run)
+    result = {**finished, "reused": True} if finished else _night(run)
+    show_result(result)
+    return result
+
+
+def _night(run: RunReference) -> Json:
+    with run.lease():
+        fits, failures = _fit_side_by_side(run)
+        if not fits:
+            return finish_task(run, fits, None, {}, None, failures)
+        evaluation = evaluate_task(run, fits)
+        model_ids = {fit.model: publish_task(run, fit, evaluation) for fit in fits}
+        decision = decide_task(run, model_ids, evaluation)
+        return finish_task(run, fits, evaluation, model_ids, decision, failures)
+
+
+def _fit_side_by_side(run: RunReference) -> tuple[list[FitReference], dict[str, str]]:
+    """Return the fits that ended well and the causes of those that did not; a cancelled flow stops both."""
+    cancelled = threading.Event()
+    config = run.config.runtime
+    fit = fit_task.with_options(retries=config.retries)
+    try:
+        futures: dict[str, PrefectFuture[FitReference]] = {
+            model: fit.submit(run, model, cancelled) for model in config.models
+        }
+        for future in futures.values():
+            future.wait()
+    except BaseException:
+        cancelled.set()
+        raise
+    fits, failures = [], {}
+    for model, future in futures.items():
+        if future.state.is_completed():
+            fits.append(future.result())
+        else:
+            error = future.result(raise_on_failure=False)
+            failures[model] = f"{type(error).__name__}: {error}"
+    return fits, failures
+
+
+if __name__ == "__main__":
+    from flows.command import main
+
+    main(train_cf)

@@ -1,0 +1,82 @@
+"""Product embeddings that a shop may bring along: read, checked, and stored with a data version."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from recsys.cf.data.npz import read_arrays
+from recsys.errors import DataError, RawDataError
+from recsys.types import FloatMatrix
+
+# The name that other exports give to the same array.
+_ID_NAMES = ("item_ids", "product_ids")
+
+
+@dataclass(frozen=True)
+class ProductEmbeddings:
+    """One vector per item: ``embeddings[i]``, float32 (n, d), belongs to ``item_ids[i]``."""
+
+    embeddings: FloatMatrix
+    item_ids: tuple[str, ...]
+    name: str  # of the model that made them; empty when unknown
+    version: str
+
+
+def read_product_embeddings(path: Path) -> ProductEmbeddings:
+    """Return the embeddings of an .npz with ``embeddings`` and ``item_ids`` (or ``product_ids``).
+
+    Optional arrays ``name`` and ``version`` are strings. Raises RawDataError when the file cannot be read,
+    shapes disagree, a value is not finite, or an id is missing or repeated; all faults in one message.
+    """
+    try:
+        arrays = read_arrays(path)
+    except DataError as error:
+        raise RawDataError(f"{path}: {error}; expected an .npz without pickled objects") from error
+    ids_name = next((name for name in _ID_NAMES if name in arrays), None)
+    if "embeddings" not in arrays or ids_name is None:
+        raise RawDataError(
+            f"{path} holds {', '.join(sorted(arrays)) or 'nothing'}; expected embeddings (n, d) and item_ids (n,)"
+        )
+    vectors, ids = arrays["embeddings"], arrays[ids_name]
+    if vectors.ndim != 2 or vectors.dtype.kind not in "fiu" or ids.ndim != 1:
+        raise RawDataError(
+            f"{path}: embeddings must be numbers (n, d) and {ids_name} (n,), "
+            f"got {vectors.dtype} {vectors.shape} and {ids.shape}"
+        )
+    embeddings = ProductEmbeddings(
+        np.ascontiguousarray(vectors, dtype=np.float32),
+        tuple(str(item_id) for item_id in ids.tolist()),
+        str(arrays["name"]) if "name" in arrays else "",
+        str(arrays["version"]) if "version" in arrays else "",
+    )
+    if faults := _faults(embeddings):
+        raise RawDataError(f"{path}: {'; '.join(faults)}")
+    return embeddings
+
+
+def write_product_embeddings(path: Path, embeddings: ProductEmbeddings) -> None:
+    """Write an .npz that ``read_product_embeddings`` reads; equal embeddings give equal bytes."""
+    np.savez(
+        path,
+        embeddings=embeddings.embeddings,
+        item_ids=np.array(embeddings.item_ids, dtype=np.str_),
+        name=np.array(embeddings.name),
+        version=np.array(embeddings.version),
+    )
+
+
+def _faults(embeddings: ProductEmbeddings) -> list[str]:
+    vectors, ids = embeddings.embeddings, embeddings.item_ids
+    faults = []
+    if len(ids) != len(vectors):
+        faults.append(f"{len(vectors)} vectors for {len(ids)} ids")
+    if not len(vectors) or not vectors.shape[1]:
+        faults.append("no vectors")
+    if n_bad := int((~np.isfinite(vectors)).any(axis=1).sum()):
+        faults.append(f"{n_bad} vectors are not finite")
+    if n_repeated := len(ids) - len(set(ids)):
+        faults.append(f"{n_repeated} ids are repeated")
+    if "" in ids:
+        faults.append("an id is empty")
+    return faults

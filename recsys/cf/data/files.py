@@ -1,0 +1,188 @@
+"""The files of a data version in a local directory: written from a dataset, read back into one."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+from scipy.sparse import save_npz
+
+from recsys.cf.data.dataset import HardNegatives, IdMappings, InteractionDataset, UserItemSets
+from recsys.cf.data.mappings import MAPPINGS_FILE, read_mappings, write_mappings
+from recsys.cf.data.npz import damage_as_data_error, read_array, read_arrays, read_csr
+from recsys.errors import DataError, DataValidationError
+from recsys.types import Json
+
+INTERACTIONS_FILE = "interactions.parquet"
+EMBEDDINGS_FILE = "product_embeddings.npz"
+STATS_FILE = "data_stats.json"
+REQUIRED_FILES = (
+    "X_train_confidence.npz", "X_train_binary.npz", "user_pos_train.npz", "user_hard_neg_train.npz",
+    INTERACTIONS_FILE, "val_interactions.parquet", "test_interactions.parquet", MAPPINGS_FILE,
+    "item_popularity.npy", "item_train_counts.npy", "top_k_popular_items.json", "user_metadata.parquet",
+    "items.parquet", STATS_FILE,
+)  # fmt: skip
+
+
+def write_dataset_files(directory: Path, dataset: InteractionDataset, interactions: pl.DataFrame) -> None:
+    """Write REQUIRED_FILES into ``directory``; equal data give equal bytes."""
+    save_npz(directory / "X_train_confidence.npz", dataset.X_train_confidence)
+    save_npz(directory / "X_train_binary.npz", dataset.X_train_binary)
+    positives, negatives = dataset.user_pos_train, dataset.user_hard_neg_train
+    np.savez(directory / "user_pos_train.npz", indptr=positives.indptr, indices=positives.indices)
+    np.savez(
+        directory / "user_hard_neg_train.npz",
+        explicit_indptr=negatives.explicit.indptr,
+        explicit_indices=negatives.explicit.indices,
+        implicit_indptr=negatives.implicit.indptr,
+        implicit_indices=negatives.implicit.indices,
+    )
+    interactions.write_parquet(directory / INTERACTIONS_FILE)
+    dataset.val_interactions.write_parquet(directory / "val_interactions.parquet")
+    dataset.test_interactions.write_parquet(directory / "test_interactions.parquet")
+    dataset.user_metadata.write_parquet(directory / "user_metadata.parquet")
+    dataset.items.write_parquet(directory / "items.parquet")
+    write_mappings(directory / MAPPINGS_FILE, dataset.mappings)
+    np.save(directory / "item_popularity.npy", dataset.item_popularity)
+    np.save(directory / "item_train_counts.npy", dataset.item_train_counts)
+    _write_json(directory / "top_k_popular_items.json", dataset.top_k_popular_items.tolist())
+    _write_json(directory / STATS_FILE, dataset.stats)
+
+
+def read_dataset_files(
+    directory: Path, *, version: str, content_hash: str
+) -> tuple[InteractionDataset, pl.DataFrame]:
+    """Return (dataset, interactions) of ``directory``; arrays are read-only.
+
+    Only the form of the files is checked here, their sense by ``validate``. Raises DataValidationError with
+    one finding per file that cannot be read.
+    """
+    content: dict[str, Any] = {}
+    findings: list[str] = []
+    for name in REQUIRED_FILES:
+        try:
+            content[name] = _read(directory / name)
+        except DataError as error:
+            findings.append(str(error))
+    if findings:
+        raise DataValidationError(
+            f"data version {version} is damaged: {'; '.join(findings)}", tuple(findings)
+        )
+    return _assemble(content, version, content_hash), content[INTERACTIONS_FILE]
+
+
+def _assemble(content: dict[str, Any], version: str, content_hash: str) -> InteractionDataset:
+    negatives = content["user_hard_neg_train.npz"]
+    return InteractionDataset(
+        version=version,
+        content_hash=content_hash,
+        X_train_confidence=content["X_train_confidence.npz"],
+        X_train_binary=content["X_train_binary.npz"],
+        user_pos_train=content["user_pos_train.npz"][""],
+        user_hard_neg_train=HardNegatives(negatives["explicit_"], negatives["implicit_"]),
+        val_interactions=content["val_interactions.parquet"],
+        test_interactions=content["test_interactions.parquet"],
+        user_metadata=content["user_metadata.parquet"],
+        items=content["items.parquet"],
+        mappings=content[MAPPINGS_FILE],
+        top_k_popular_items=content["top_k_popular_items.json"],
+        item_popularity=content["item_popularity.npy"],
+        item_train_counts=content["item_train_counts.npy"],
+        stats=content[STATS_FILE],
+    )
+
+
+def _read(path: Path) -> Any:
+    """Return the content of one file in the form ``_assemble`` needs. Raises DataError."""
+    if not path.is_file():
+        raise DataError(f"{path.name} is missing")
+    if path.name == MAPPINGS_FILE:
+        return _read_mappings(path)
+    if path.suffix == ".parquet":
+        return _read_parquet(path)
+    if path.suffix == ".npy":
+        return _frozen(read_array(path))
+    if path.name.startswith("X_train"):
+        matrix = read_csr(path)
+        for array in (matrix.data, matrix.indices, matrix.indptr):
+            _frozen(array)
+        return matrix
+    if path.suffix == ".npz":
+        return _read_item_sets(path)
+    with damage_as_data_error(path):
+        document = json.loads(path.read_text("utf-8"))
+        if path.name != STATS_FILE:
+            return _frozen(np.array(document, dtype=np.int32))
+        if not isinstance(document, dict):
+            raise ValueError("not a JSON object")
+        return document
+
+
+def _read_parquet(path: Path) -> pl.DataFrame:
+    expected = _COLUMNS[path.name]
+    try:
+        frame = pl.read_parquet(path, hive_partitioning=False, glob=False)
+    except (pl.exceptions.PolarsError, OSError) as error:
+        raise DataError(f"{path.name} cannot be read: {next(iter(str(error).splitlines()), '')}") from error
+    except pl.exceptions.PanicException as error:
+        raise DataError(f"{path.name} cannot be read: {error}") from error
+    wrong = [name for name, dtype in expected.items() if frame.schema.get(name) != dtype]
+    if wrong:
+        raise DataError(f"{path.name} lacks columns of the right type: {', '.join(wrong)}")
+    return frame
+
+
+def _read_mappings(path: Path) -> IdMappings:
+    counted = (
+        _read_parquet(path).sort("kind", "idx").select("kind", "idx", nth=pl.int_range(pl.len()).over("kind"))
+    )
+    if (counted["idx"] != counted["nth"]).any() or set(counted["kind"]) - {"user", "item"}:
+        raise DataError(f"{path.name}: idx are not 0, 1, 2, ... of users and items")
+    return read_mappings(path)
+
+
+def _read_item_sets(path: Path) -> dict[str, UserItemSets]:
+    arrays = read_arrays(path)
+    prefixes = ("explicit_", "implicit_") if path.name == "user_hard_neg_train.npz" else ("",)
+    sets = {}
+    for prefix in prefixes:
+        pair = [arrays.get(f"{prefix}indptr"), arrays.get(f"{prefix}indices")]
+        indptr, indices = pair
+        if indptr is None or indices is None or indptr.ndim != 1 or indices.ndim != 1:
+            raise DataError(f"{path.name} lacks {prefix}indptr and {prefix}indices as vectors")
+        if indptr.dtype != np.int64 or indices.dtype != np.int32:
+            raise DataError(f"{path.name}: {prefix}indptr must be int64 and {prefix}indices int32")
+        sets[prefix] = UserItemSets(_frozen(indptr), _frozen(indices))
+    return sets
+
+
+def _frozen(array: NDArray[Any]) -> NDArray[Any]:
+    array.flags.writeable = False
+    return array
+
+
+def _write_json(path: Path, document: Json | list[int]) -> None:
+    path.write_text(json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n", "utf-8")
+
+
+_INTERACTIONS: dict[str, Any] = {
+    "user_id": pl.String, "item_id": pl.String, "user_idx": pl.Int32, "item_idx": pl.Int32,
+    "rating": pl.Float32, "comment_quality": pl.Float32, "confidence": pl.Float32, "is_positive": pl.Boolean,
+    "is_hard_negative": pl.Boolean, "is_trainable_user": pl.Boolean, "timestamp": pl.Datetime("us", "UTC"),
+    "split": pl.String,
+}  # fmt: skip
+_COLUMNS: dict[str, dict[str, Any]] = {
+    INTERACTIONS_FILE: _INTERACTIONS,
+    "val_interactions.parquet": _INTERACTIONS,
+    "test_interactions.parquet": _INTERACTIONS,
+    MAPPINGS_FILE: {"kind": pl.String, "idx": pl.Int32, "id": pl.String},
+    "user_metadata.parquet": {
+        "user_id": pl.String, "user_idx": pl.Int32, "interactions": pl.Int32, "positives": pl.Int32,
+        "is_trainable": pl.Boolean,
+    },
+    "items.parquet": {
+        "item_idx": pl.Int32, "item_id": pl.String, "title": pl.String, "num_sold_time": pl.Float64,
+    },
+}  # fmt: skip

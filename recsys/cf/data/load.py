@@ -1,0 +1,107 @@
+"""The only door from a stored data version to training: every hash compared, every law checked."""
+
+import logging
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from recsys.cf.data.dataset import InteractionDataset
+from recsys.cf.data.embeddings import ProductEmbeddings, read_product_embeddings
+from recsys.cf.data.files import EMBEDDINGS_FILE, REQUIRED_FILES, read_dataset_files
+from recsys.cf.data.manifest import Manifest, file_key, read_manifest
+from recsys.cf.data.validate import validate_dataset
+from recsys.cf.data.version import resolve_version
+from recsys.errors import DataValidationError, ObjectNotFound
+from recsys.storage.base import Store, file_sha256
+
+logger = logging.getLogger(__name__)
+
+
+def load_processed_data(
+    store: Store, version: str = "latest", *, cache_dir: Path | None = None
+) -> InteractionDataset:
+    """Return a data version as one frozen object with read-only arrays.
+
+    Args:
+        version: "latest", an id, or a hash prefix.
+        cache_dir: keeps a copy of the files, downloaded once and hashed at every load; None: a temporary
+            directory, removed before this returns.
+
+    Raises:
+        DataVersionNotFound: no such version. DataValidationError: stored bytes differ from the manifest; names every
+            such file. DataValidationError: the files contradict each other; carries every finding.
+    """
+    version = resolve_version(store, version)
+    manifest = read_manifest(store, version)
+    with _local_directory(cache_dir, version) as directory:
+        _fetch(store, manifest, REQUIRED_FILES, directory)
+        dataset, interactions = read_dataset_files(
+            directory, version=version, content_hash=manifest.content_hash
+        )
+    validate_dataset(dataset, interactions, manifest.settings)
+    logger.info(
+        "loaded data version=%s users=%d items=%d train=%d validation=%d test=%d",
+        version,
+        dataset.n_users,
+        dataset.n_items,
+        dataset.X_train_confidence.nnz,
+        dataset.val_interactions.height,
+        dataset.test_interactions.height,
+    )
+    return dataset
+
+
+def load_product_embeddings(
+    store: Store, version: str = "latest", *, cache_dir: Path | None = None
+) -> ProductEmbeddings | None:
+    """Return the product embeddings of a data version, or None when it was prepared without.
+
+    Arguments and errors as in ``load_processed_data``.
+    """
+    version = resolve_version(store, version)
+    manifest = read_manifest(store, version)
+    if EMBEDDINGS_FILE not in manifest.files:
+        return None
+    with _local_directory(cache_dir, version) as directory:
+        _fetch(store, manifest, (EMBEDDINGS_FILE,), directory)
+        return read_product_embeddings(directory / EMBEDDINGS_FILE)
+
+
+@contextmanager
+def _local_directory(cache_dir: Path | None, version: str) -> Iterator[Path]:
+    if cache_dir is None:
+        with tempfile.TemporaryDirectory(prefix="recsys-data-") as temporary:
+            yield Path(temporary)
+    else:
+        directory = cache_dir / version
+        directory.mkdir(parents=True, exist_ok=True)
+        yield directory
+
+
+def _fetch(store: Store, manifest: Manifest, names: tuple[str, ...], directory: Path) -> None:
+    """Bring ``names`` into ``directory`` and compare every hash. Raises DataValidationError naming all that differ."""
+    findings = []
+    for name in names:
+        expected, target = manifest.files[name].sha256, directory / name
+        if target.is_file() and file_sha256(target) == expected:
+            continue
+        # Another process may fill the same cache: whole files appear, never halves.
+        arriving = directory / f".{name}.{os.getpid()}"
+        try:
+            found = store.get_file(file_key(manifest.version, name), arriving)
+        except ObjectNotFound:
+            findings.append(f"{name} is missing")
+            continue
+        if found == expected:
+            arriving.replace(target)
+        else:
+            arriving.unlink()
+            findings.append(f"{name}: SHA-256 differs from the manifest")
+    if findings:
+        raise DataValidationError(
+            f"data version {manifest.version} in {store.uri} is damaged: {'; '.join(findings)}; "
+            "prepare it again from the raw files",
+            tuple(findings),
+        )

@@ -1,0 +1,25 @@
+"""Commands that show the configuration."""
+
+import sys
+from typing import Annotated
+
+import typer
+
+from recsys.cli.options import ConfigOption, SetOption
+from recsys.config.load import config_to_yaml, load_config, schema_json
+
+app = typer.Typer(help="Show the configuration.", no_args_is_help=True)
+
+
+@app.command()
+def show(config: ConfigOption = None, overrides: SetOption = None) -> None:
+    """Print the whole configuration as YAML: what is set, and every default beside it."""
+    sys.stdout.write(config_to_yaml(load_config(config, overrides or ())))
+
+
+@app.command()
+def schema(
+    _json: Annotated[bool, typer.Option("--json", help="The schema is JSON in any case.")] = True,
+) -> None:
+    """Print the JSON schema of the configuration file."""
+    sys.stdout.write(schema_json() + "\n")

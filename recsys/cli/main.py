@@ -1,0 +1,36 @@
+"""The ``recsys`` command."""
+
+import sys
+from collections.abc import Sequence
+
+import typer
+
+from recsys.cli import config, data, doctor, models, registry, training
+from recsys.cli.output import guarded
+
+app = typer.Typer(
+    name="recsys",
+    help="Nightly collaborative-filtering retraining: ALS and BPR side by side, measured, gated, promoted.",
+    epilog="Exit codes: 0 done, 2 usage or configuration, 3 data, 4 store or registry, 5 training. "
+    "--debug shows the traceback of an error.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+for group in (data, training, models, doctor):
+    group.add_commands(app)
+app.add_typer(data.versions, name="data")
+app.add_typer(registry.app, name="registry")
+app.add_typer(config.app, name="config")
+
+
+def run(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and leave the process with its exit code."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    sys.exit(guarded(lambda rest: _call(rest), given))
+
+
+def _call(arguments: Sequence[str]) -> None:
+    code = app(args=list(arguments), prog_name="recsys", standalone_mode=True)
+    if code:
+        sys.exit(code)

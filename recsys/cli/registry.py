@@ -1,0 +1,172 @@
+"""Commands of the model registry."""
+
+import sys
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from recsys.cli.options import JsonOption, StoreOption
+from recsys.cli.output import console, emit, plain_table
+from recsys.errors import RegistryError
+from recsys.registry.catalogue import Registry
+from recsys.registry.state import ModelEntry
+from recsys.storage.open import open_store
+from recsys.types import Json
+
+app = typer.Typer(help="Models: which exist, which one serves, and why.", no_args_is_help=True)
+Name = Annotated[str, typer.Argument(help='Model id, its unique beginning, "champion" or "previous".')]
+Reason = Annotated[str, typer.Option("--reason", help="Why; kept in the history.")]
+_SHOWN_METRICS = ("recall@10", "ndcg@10", "coverage@10")
+
+
+def _registry(store: str) -> Registry:
+    return Registry(open_store(store))
+
+
+def _say(document: Json, as_json: bool, sentence: str) -> None:
+    if as_json:
+        emit(document)
+    else:
+        sys.stdout.write(sentence + "\n")
+
+
+@app.command("list")
+def list_models(store: StoreOption, as_json: JsonOption = False) -> None:
+    """List the registered models, newest first."""
+    registry = _registry(store)
+    entries, state = registry.list(), registry.state()
+    if as_json:
+        emit(
+            {
+                "champion": state.champion,
+                "previous": state.previous,
+                "models": [entry.to_json() for entry in entries],
+            }
+        )
+        return
+    table = plain_table("model", "alias", "status", *_SHOWN_METRICS, keep=["model"])
+    for entry in entries:
+        alias = {state.champion: "★ champion", state.previous: "previous"}.get(entry.model_id, "")
+        metrics = [_number(entry.metrics.get(name)) for name in _SHOWN_METRICS]
+        table.add_row(entry.model_id, alias, entry.status, *metrics)
+    console().print(table)
+
+
+@app.command()
+def show(name: Name, store: StoreOption, as_json: JsonOption = False) -> None:
+    """Show one model."""
+    entry = _registry(store).show(name)
+    if as_json:
+        emit(entry.to_json())
+        return
+    _print_entry(entry)
+
+
+@app.command()
+def compare(a: Name, b: Name, store: StoreOption, as_json: JsonOption = False) -> None:
+    """Compare the metrics two models were registered with (each on its own data version)."""
+    document = _registry(store).compare(a, b)
+    if as_json:
+        emit(document)
+        return
+    table = plain_table("metric", document["a"], document["b"], "difference", "relative")
+    for row in document["metrics"]:
+        table.add_row(row["metric"], *(_number(row[key]) for key in ("a", "b", "difference", "relative")))
+    console().print(table)
+
+
+@app.command()
+def promote(name: Name, store: StoreOption, reason: Reason, as_json: JsonOption = False) -> None:
+    """Make a model the champion by hand; its files are read back and re-hashed first."""
+    entry = _registry(store).promote(name, reasons=[f"by hand: {reason}"])
+    _say(entry.to_json(), as_json, f"{entry.model_id} is champion")
+
+
+@app.command()
+def rollback(store: StoreOption, reason: Reason, as_json: JsonOption = False) -> None:
+    """Go back to the newest former champion whose files are intact."""
+    entry = _registry(store).rollback(reason)
+    _say(entry.to_json(), as_json, f"{entry.model_id} is champion again")
+
+
+@app.command()
+def archive(name: Name, store: StoreOption, as_json: JsonOption = False) -> None:
+    """Take a model out of the candidates."""
+    entry = _registry(store).archive(name)
+    _say(entry.to_json(), as_json, f"{entry.model_id} is archived")
+
+
+@app.command()
+def delete(name: Name, store: StoreOption, reason: Reason, as_json: JsonOption = False) -> None:
+    """Delete a model and its files; refused for champion and previous."""
+    model_id = _registry(store).delete(name, [reason])
+    _say({"deleted": model_id}, as_json, f"{model_id} is deleted")
+
+
+@app.command()
+def verify(store: StoreOption, as_json: JsonOption = False) -> None:
+    """Re-hash every file the registry can reach."""
+    findings = list(_registry(store).verify())
+    _say({"ok": not findings, "findings": findings}, as_json, "\n".join(findings) or "everything is intact")
+    if findings:
+        raise RegistryError(f"{len(findings)} finding(s); roll back or restore from a backup")
+
+
+@app.command()
+def gc(
+    store: StoreOption,
+    apply: Annotated[
+        bool, typer.Option("--apply", help="Delete; without it, only say what would go.")
+    ] = False,
+    keep_versions: Annotated[int | None, typer.Option(min=1, help="Versions kept per model type.")] = None,
+    grace_hours: Annotated[float | None, typer.Option(min=0, help="Younger things are left alone.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Collect what no alias, running stage or grace period protects."""
+    from recsys.config.schema import RegistryConfig
+
+    defaults = RegistryConfig()
+    report = _registry(store).gc(
+        dry_run=not apply,
+        keep_versions=keep_versions or defaults.keep_versions,
+        grace_hours=defaults.grace_hours if grace_hours is None else grace_hours,
+    )
+    document: Json = report.to_json()
+    _say(document, as_json, _gc_sentence(document))
+
+
+@app.command()
+def history(store: StoreOption, as_json: JsonOption = False) -> None:
+    """Show every change: when, who, what, why."""
+    events = [event.to_json() for event in _registry(store).history()]
+    if as_json:
+        emit({"events": events})
+        return
+    table = plain_table("#", "time (UTC)", "actor", "action", "model", "reasons", keep=["model"])
+    for event in events:
+        model = str(event["arguments"].get("model_id", ""))
+        reasons = "; ".join(event["reasons"])
+        table.add_row(
+            str(event["number"]), event["time"][:19], event["actor"], event["action"], model, reasons
+        )
+    console().print(table)
+
+
+def _print_entry(entry: ModelEntry) -> None:
+    table = Table(show_header=False)
+    for key, value in entry.to_json().items():
+        if key != "metrics":
+            table.add_row(key, str(value))
+    for name, number in sorted(entry.metrics.items()):
+        table.add_row(name, _number(number))
+    console().print(table)
+
+
+def _number(value: Any) -> str:
+    return "" if value is None else f"{value:.4f}"
+
+
+def _gc_sentence(document: Json) -> str:
+    lines = [f"{name}: {value}" for name, value in document.items()]
+    return "\n".join(lines)

@@ -1,0 +1,1 @@
+"""The nightly order as functions that take and return small references; matrices stay in the store."""

@@ -1,0 +1,116 @@
+"""The last stages: gates, promotion, report, result."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+from recsys.errors import TrainingError
+from recsys.pipeline.fit import FitReference
+from recsys.pipeline.publish import artifact_uri
+from recsys.pipeline.result import assemble_result
+from recsys.pipeline.run import RunReference
+from recsys.registry.artifact import read_manifest, verify_model
+from recsys.registry.catalogue import Registry
+from recsys.registry.promotion import CandidateNumbers, ChampionNumbers, VersusChampion, decide
+from recsys.reporting.card import render_html
+from recsys.storage.base import Store
+from recsys.storage.documents import write_once
+from recsys.types import Json
+
+logger = logging.getLogger(__name__)
+
+
+def decide_and_promote(run: RunReference, model_ids: Mapping[str, str], evaluation: Json) -> Json:
+    """Return the decision on tonight's models; the champion alias moves when a gate-passing one was chosen.
+
+    Raises ChampionChanged when another run promoted since the evaluation: the candidates stay registered.
+    """
+    store = run.open_store()
+    registry = Registry(store, actor=run.run_id)
+    before = evaluation["champion_before"]
+    champion = None
+    if before is not None:
+        facts = read_manifest(store, before["model_id"])["facts"]
+        champion = ChampionNumbers(before["model_id"], facts.get("factors_sha256"))
+    candidates = [
+        _numbers(run, store, model_id, model, evaluation)
+        for model, model_id in model_ids.items()
+        # a rerun may find that its own candidate serves already
+        if before is None or model_id != before["model_id"]
+    ]
+    decision = decide(candidates, champion, run.config.promotion)
+    if decision.promote and decision.model_id is not None:
+        registry.promote(
+            decision.model_id,
+            reasons=decision.reasons,
+            expected_champion=before["model_id"] if before else None,
+        )
+    logger.info("decision: %s", decision.reasons[0])
+    return decision.to_json()
+
+
+def finish_run(
+    run: RunReference,
+    fits: Sequence[FitReference],
+    evaluation: Json | None,
+    model_ids: Mapping[str, str],
+    decision: Json | None,
+    failures: Mapping[str, str],
+) -> Json:
+    """Write report and result of the run and return the result.
+
+    With failures the result is kept apart, so that a rerun trains what failed. Raises TrainingError then,
+    naming every cause; what was trained stays registered.
+    """
+    store = run.open_store()
+    result = assemble_result(run, fits, evaluation, model_ids=model_ids, decision=decision, failures=failures)
+    stamp = f"{datetime.now(UTC):%Y%m%dT%H%M%S%fZ}"
+    report_key = f"{run.prefix}/reports/{stamp}.html"
+    result["report"] = f"{run.store_uri.rstrip('/')}/{report_key}"
+    result["artifacts"] = {model: artifact_uri(run.store_uri, one) for model, one in model_ids.items()}
+    page = render_html(result).encode()
+    store.put_new(report_key, page)
+    if run.output:
+        local = Path(run.output) / "report.html"
+        local.parent.mkdir(parents=True, exist_ok=True)
+        local.write_bytes(page)
+        result["local_artifacts"] = run.output
+    if failures:
+        write_once(store, f"{run.prefix}/failed/{stamp}.json", result)
+        causes = "; ".join(f"{model}: {cause}" for model, cause in failures.items())
+        raise TrainingError(
+            f"run {run.run_id} failed: {causes}. Trained and registered all the same: "
+            f"{', '.join(model_ids.values()) or 'nothing'}. Report: {result['report']}"
+        )
+    return write_once(store, f"{run.prefix}/result.json", result)
+
+
+def _numbers(
+    run: RunReference, store: Store, model_id: str, model: str, evaluation: Json
+) -> CandidateNumbers:
+    numbers, before = evaluation["models"][model], evaluation["champion_before"]
+    metric = run.config.promotion.metric
+    difference = numbers["difference"][metric]
+    versus = before["versus"][model] if before else None
+    return CandidateNumbers(
+        model_id=model_id,
+        model_type=model,
+        finite=numbers["finite"],
+        metrics=numbers["metrics"],
+        baseline=numbers["baseline"],
+        improvement=numbers["improvement"][metric],
+        improvement_ci=(difference["low"], difference["high"]),
+        coverage=numbers["metrics"][f"coverage@{metric.split('@')[1]}"],
+        score_range_ok=numbers["score_range"] is not None,
+        artifacts_ok=not verify_model(store, model_id),
+        versus_champion=VersusChampion(
+            relative=versus["relative"],
+            relative_low=versus["relative_low"],
+            relative_high=versus["relative_high"],
+            n_users=versus["n_users"],
+        )
+        if versus
+        else None,
+        factors_sha256=read_manifest(store, model_id)["facts"]["factors_sha256"],
+    )

@@ -1,0 +1,213 @@
+"""The training stage of one model: settings chosen, fit with checkpoints, factors left in the store."""
+
+import io
+import logging
+import time
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from functools import cache
+from typing import Any
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict
+
+from recsys.cf.data.dataset import InteractionDataset
+from recsys.cf.evaluation.evaluate import validate as validate_factors
+from recsys.cf.models.als import fit_als
+from recsys.cf.models.als_confidence import scale_confidence
+from recsys.cf.models.base import FitControl, FitResult, Validate, utc_now
+from recsys.cf.models.bpr import fit_bpr
+from recsys.cf.models.checkpoint import StoreCheckpoints
+from recsys.cf.models.memory import als_bytes, bpr_bytes, require_memory
+from recsys.cf.models.threads import ThreadShares, use_compiled_threads
+from recsys.cf.sampling.pools import build_pools
+from recsys.cf.tuning.auto import ALS_SPACE, BPR_SPACE, Choice, choose_settings
+from recsys.config.settings import available_threads
+from recsys.errors import IntegrityError
+from recsys.pipeline.lineage import last_settings
+from recsys.pipeline.run import RunReference, load_dataset
+from recsys.storage.documents import put_deterministic, read_document, write_once
+from recsys.types import Factors, HistoryRow, Json
+
+# Called with the model, whether this is a trial of the search, and the row.
+FitProgress = Callable[[str, bool, HistoryRow], None]
+_TRIAL_EPOCHS = 20  # ranks settings of BPR; ALS trials are whole fits
+_VALIDATION_CUTOFF = 10  # of the metric that early stopping and the search watch
+logger = logging.getLogger(__name__)
+
+
+class FitReference(BaseModel):
+    """Names a finished fit: where its factors and its document lie."""
+
+    model_config = ConfigDict(frozen=True)
+
+    model: str
+    prefix: str  # holds U.npy, V.npy and fit.json
+    factors_sha256: Mapping[str, str]  # of the raw bytes of U and V
+    started_at: datetime
+    ended_at: datetime
+
+
+def fit_model(
+    run: RunReference,
+    model: str,
+    *,
+    on_progress: FitProgress | None = None,
+    cancelled: Callable[[], bool] = lambda: False,
+) -> FitReference:
+    """Train one model of the run and return where its factors lie; a finished fit is found, not repeated.
+
+    An interrupted one goes on from its last checkpoint and ends with the same bytes.
+    """
+    store, prefix = run.open_store(), f"{run.prefix}/{model}"
+    document = read_document(store, f"{prefix}/fit.json")
+    if document is not None:
+        logger.info("%s of %s is trained already", model, run.run_id)
+        return _reference(model, prefix, document)
+    data = load_dataset(run)
+    shares = _thread_shares(run.config.runtime.threads or available_threads())
+    with shares.join():
+        started_at = utc_now()
+        fitter = _Fitter(run, model, data, cancelled, shares, on_progress)
+        choice = fitter.choose()
+        result = fitter.fit(
+            choice.settings, trial=False, checkpoints=StoreCheckpoints(store, f"{prefix}/checkpoints")
+        )
+        ended_at = utc_now()
+    for name, matrix in (("U", result.factors.user_factors), ("V", result.factors.item_factors)):
+        buffer = io.BytesIO()
+        np.save(buffer, matrix, allow_pickle=False)
+        put_deterministic(store, f"{prefix}/{name}.npy", buffer.getvalue())
+    facts = {"started_at": started_at.isoformat(), "ended_at": ended_at.isoformat()}
+    document = write_once(store, f"{prefix}/fit.json", {**_facts(fitter, choice, result), **facts})
+    logger.info("%s trained in %.1f s", model, (ended_at - started_at).total_seconds())
+    return _reference(model, prefix, document)
+
+
+def load_factors(run: RunReference, fit: FitReference) -> Factors:
+    """Return the factors of a finished fit. Raises IntegrityError when they are not those written."""
+    store = run.open_store()
+    U, V = (
+        np.load(io.BytesIO(store.get(f"{fit.prefix}/{name}.npy").data), allow_pickle=False) for name in "UV"
+    )
+    factors = Factors(U, V)
+    if factors.sha256() != dict(fit.factors_sha256):
+        raise IntegrityError(f"{fit.prefix}: U or V differ from what was trained; delete it and rerun")
+    return factors
+
+
+class _Fitter:
+    """Runs trials and the final fit of one model on the same data with the same thread share."""
+
+    def __init__(
+        self,
+        run: RunReference,
+        model: str,
+        data: InteractionDataset,
+        cancelled: Callable[[], bool],
+        shares: ThreadShares,
+        on_progress: FitProgress | None,
+    ) -> None:
+        self.run, self.model, self.data = run, model, data
+        self.config = run.section(model)
+        self.cancelled, self.shares, self.on_progress = cancelled, shares, on_progress
+        self.deadline = time.monotonic() + run.config.runtime.timeout_minutes * 60
+        held_out = data.held_out("validation")
+        self.validation_users = int(np.count_nonzero(held_out.counts()))
+        self.validate: Validate | None = None
+        if self.validation_users:
+            seen = data.user_seen_train
+            self.validate = lambda factors: validate_factors(factors, held_out, seen, _VALIDATION_CUTOFF)
+        if model == "bpr":
+            self.pools = build_pools(
+                data.X_train_binary, data.user_seen_train, data.user_hard_neg_train, data.item_popularity
+            )
+        _require_memory(model, data, self.config)
+
+    def choose(self) -> Choice:
+        """Return the settings of the night, from an earlier attempt of this run if there was one."""
+        store, key = self.run.open_store(), f"{self.run.prefix}/{self.model}/settings.json"
+        kept = read_document(store, key)
+        if kept is None:
+            space = ALS_SPACE if self.model == "als" else BPR_SPACE
+            use_compiled_threads(self.shares.share())
+            choice = choose_settings(
+                space,
+                self.run.searched[self.model],
+                last_settings(store, self.model),
+                self.validation_users,
+                lambda settings: self.fit(settings, trial=True),
+            )
+            kept = write_once(
+                store,
+                key,
+                {"settings": dict(choice.settings), "trials": list(choice.trials), "note": choice.note},
+            )
+        return Choice(kept["settings"], tuple(kept["trials"]), kept["note"])
+
+    def fit(
+        self, settings: Mapping[str, Any], *, trial: bool, checkpoints: StoreCheckpoints | None = None
+    ) -> FitResult:
+        """Return a fit with these settings on top of the configuration, shorter for a trial."""
+        seed = self.run.config.runtime.seed
+        watch = self.on_progress
+        control = FitControl(
+            on_progress=(lambda row: watch(self.model, trial, row)) if watch else None,
+            cancelled=self.cancelled,
+            threads=self.shares.share,
+            deadline=self.deadline,
+            checkpoints=checkpoints,
+        )
+        config = self.config.model_copy(update=dict(settings))
+        if self.model == "als":
+            user_items = scale_confidence(self.data.X_train_confidence, self.data.X_train_binary, config)
+            return fit_als(user_items, config, seed=seed, validate=self.validate, control=control)
+        if trial:
+            config = config.model_copy(update={"epochs": min(config.epochs, _TRIAL_EPOCHS)})
+        return fit_bpr(self.pools, config, seed=seed, validate=self.validate, control=control)
+
+
+@cache
+def _thread_shares(total: int) -> ThreadShares:
+    """Return the one object through which the fits of this process share ``total`` threads."""
+    return ThreadShares(total)
+
+
+def _require_memory(model: str, data: InteractionDataset, config: Any) -> None:
+    if model == "als":
+        n_bytes = als_bytes(data.n_users, data.n_items, data.X_train_confidence.nnz, config)
+        options = "take fewer als.factors or data.max_users, or a GPU"
+    else:
+        n_bytes = bpr_bytes(data.n_users, data.n_items, data.X_train_binary.nnz, config)
+        options = "take fewer bpr.factors, bpr.samples_per_epoch or data.max_users"
+    require_memory(f"training {model}", n_bytes, options)
+
+
+def _facts(fitter: _Fitter, choice: Choice, result: FitResult) -> Json:
+    config = fitter.config.model_copy(update=dict(choice.settings))
+    return {
+        "model": fitter.model,
+        "factors_sha256": result.factors.sha256(),
+        "settings": config.model_dump(mode="json"),
+        "seed": fitter.run.config.runtime.seed,
+        "trials": list(choice.trials),
+        "search_note": choice.note,
+        "history": [dict(row) for row in result.history],
+        "iterations": len(result.history),
+        "best_iteration": result.best_iteration,
+        "stopped_early": result.stopped_early,
+        "fit_seconds": result.seconds,
+        "device": result.device,
+        "resumed_from": result.resumed_from,
+        "peak_memory_bytes": max(int(row.get("peak_memory_bytes") or 0) for row in result.history),
+    }
+
+
+def _reference(model: str, prefix: str, document: Json) -> FitReference:
+    return FitReference(
+        model=model,
+        prefix=prefix,
+        factors_sha256=document["factors_sha256"],
+        started_at=document["started_at"],
+        ended_at=document["ended_at"],
+    )

@@ -1,0 +1,69 @@
+"""The whole night without Prefect: what `recsys run` does, and what the flow does stage by stage."""
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+from recsys.config.schema import TrainingConfig
+from recsys.errors import RecsysError, TrainingCancelled
+from recsys.log import bind
+from recsys.pipeline.decide import decide_and_promote, finish_run
+from recsys.pipeline.evaluate import evaluate_models
+from recsys.pipeline.fit import FitProgress, FitReference, fit_model
+from recsys.pipeline.publish import publish_model
+from recsys.pipeline.run import RunReference, finished_result, open_run
+from recsys.types import Json
+
+
+def run_nightly(
+    store_uri: str,
+    config: TrainingConfig,
+    *,
+    data_version: str = "latest",
+    force: bool = False,
+    output: str | None = None,
+    on_progress: FitProgress | None = None,
+) -> Json:
+    """Return the result of training, evaluating, registering and deciding on one data version.
+
+    A run that ended well before is returned as it was ("reused": true) unless ``force``. Raises the errors
+    of the stages; TrainingError when a branch failed, after the other was evaluated and registered.
+    """
+    run = open_run(store_uri, config, data_version=data_version, force=force, output=output)
+    finished = finished_result(run)
+    if finished is not None:
+        return {**finished, "reused": True}
+    bind(run_id=run.run_id, data_version=run.data_version, fingerprint=run.fingerprint[:8])
+    with run.lease():
+        fits, failures = _fit_side_by_side(run, on_progress)
+        if not fits:
+            return finish_run(run, fits, None, {}, None, failures)
+        evaluation = evaluate_models(run, fits)
+        model_ids = {fit.model: publish_model(run, fit, evaluation) for fit in fits}
+        decision = decide_and_promote(run, model_ids, evaluation)
+        return finish_run(run, fits, evaluation, model_ids, decision, failures)
+
+
+def _fit_side_by_side(
+    run: RunReference, on_progress: FitProgress | None
+) -> tuple[list[FitReference], dict[str, str]]:
+    """Return the fits that succeeded and the causes of those that did not. Ctrl-C stops both trainings."""
+    models, cancelled = run.config.runtime.models, threading.Event()
+    fits: list[FitReference] = []
+    failures: dict[str, str] = {}
+    with ThreadPoolExecutor(len(models), thread_name_prefix="fit") as pool:
+        futures = {
+            model: pool.submit(fit_model, run, model, on_progress=on_progress, cancelled=cancelled.is_set)
+            for model in models
+        }
+        try:
+            for model, future in futures.items():
+                try:
+                    fits.append(future.result())
+                except TrainingCancelled:
+                    raise
+                except RecsysError as error:
+                    failures[model] = f"{type(error).__name__}: {error}"
+        except BaseException:
+            cancelled.set()
+            raise
+    return fits, failures

@@ -1,0 +1,107 @@
+"""One run: a data version and a configuration, pinned once; nothing later asks for "latest" again."""
+
+import threading
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from datetime import UTC, datetime
+from functools import lru_cache
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from recsys.cf.data.dataset import InteractionDataset
+from recsys.cf.data.load import load_processed_data
+from recsys.cf.data.manifest import read_manifest
+from recsys.cf.data.version import resolve_version
+from recsys.config.load import fingerprint
+from recsys.config.presets import is_searched, resolve_presets, unset_fields
+from recsys.config.schema import TrainingConfig
+from recsys.registry.lease import running
+from recsys.storage.base import Store
+from recsys.storage.documents import read_document
+from recsys.storage.open import open_store
+from recsys.types import Json
+
+_load_lock = threading.Lock()
+
+
+class RunReference(BaseModel):
+    """Names a run: small, immutable, safe to pass between tasks and processes."""
+
+    model_config = ConfigDict(frozen=True)
+
+    store_uri: str
+    run_id: str
+    data_version: str
+    fingerprint: str
+    config: TrainingConfig
+    searched: Mapping[str, frozenset[str]]  # by model: the fields the search may choose
+    output: str | None = None  # local directory for copies of the artifacts
+
+    @property
+    def prefix(self) -> str:
+        """Key prefix of everything that belongs to this run alone."""
+        return f"runs/{self.run_id}"
+
+    def open_store(self) -> Store:
+        """Return the store this run reads and writes."""
+        return open_store(self.store_uri)
+
+    def lease(self) -> AbstractContextManager[None]:
+        """Return a context in which the registry's garbage collection leaves this run's files alone."""
+        return running(self.open_store(), self.run_id)
+
+    def section(self, model: str) -> Any:
+        """Return the configuration of one model."""
+        return getattr(self.config, model)
+
+
+def open_run(
+    store_uri: str,
+    config: TrainingConfig,
+    *,
+    data_version: str = "latest",
+    force: bool = False,
+    output: str | None = None,
+) -> RunReference:
+    """Return the run of this data version and configuration.
+
+    The id is a function of both, so that a rerun finds checkpoints and results of an earlier attempt;
+    ``force`` makes a new one. Raises DataVersionNotFound.
+    """
+    store = open_store(store_uri)
+    version = resolve_version(store, data_version)
+    content_hash = read_manifest(store, version).content_hash
+    print_of_config = fingerprint(config)
+    run_id = f"r_{content_hash[:12]}_{print_of_config[:8]}"
+    if force:
+        run_id += f"_{datetime.now(UTC):%Y%m%dT%H%M%S%fZ}"
+    searched = {
+        name: unset_fields(section) if is_searched(section) else frozenset()
+        for name, section in (("als", config.als), ("bpr", config.bpr))
+    }
+    return RunReference(
+        store_uri=store_uri,
+        run_id=run_id,
+        data_version=version,
+        fingerprint=print_of_config,
+        config=resolve_presets(config),
+        searched=searched,
+        output=output,
+    )
+
+
+def finished_result(run: RunReference) -> Json | None:
+    """Return the result of this run if it ended well before, else None."""
+    return read_document(run.open_store(), f"{run.prefix}/result.json")
+
+
+def load_dataset(run: RunReference) -> InteractionDataset:
+    """Return the verified data of the run; read once per process and shared, nobody writes to it."""
+    with _load_lock:  # two trainings start together: one loads, the other waits for it
+        return _load_dataset(run.store_uri, run.data_version)
+
+
+@lru_cache(maxsize=1)
+def _load_dataset(store_uri: str, version: str) -> InteractionDataset:
+    return load_processed_data(open_store(store_uri), version)

@@ -1,0 +1,147 @@
+"""Garbage: what nothing needs, never anything that an alias, a running stage or the grace period protects.
+
+orphan   a model version without a manifest or not in the catalogue: its attempt was killed
+retired  a registered model beyond the newest ``keep_versions`` of its type
+run      checkpoints and staging of a run that ended or died
+probe    the object of a start-up probe that was killed
+leftover temporary files and unfinished uploads of killed writers
+"""
+
+from collections import defaultdict
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import TypeAlias
+
+from recsys.errors import RegistryError
+from recsys.registry.artifact import MODELS_PREFIX, delete_files, make_model_id, model_prefix
+from recsys.registry.documents import parse_utc
+from recsys.registry.lease import RUNS_PREFIX, running_since
+from recsys.registry.state import RegistryState
+from recsys.storage.base import ObjectInfo, Store
+from recsys.storage.probe import PROBE_PREFIX
+from recsys.types import Json
+
+_Groups: TypeAlias = Mapping[str, Sequence[ObjectInfo]]  # objects by prefix
+
+
+@dataclass(frozen=True)
+class GcRules:
+    """What protects: the newest versions of a type, and everything not older than ``cutoff``."""
+
+    keep_versions: int
+    cutoff: datetime
+    now: datetime
+
+
+@dataclass(frozen=True)
+class GcItem:
+    """One thing that is, or would be, removed."""
+
+    kind: str  # orphan, retired, run, probe, leftover
+    target: str  # model_id, run_id or key
+    n_objects: int
+    n_bytes: int
+    reason: str
+
+
+@dataclass(frozen=True)
+class GcReport:
+    """What a collection removed, or would remove when ``dry_run``."""
+
+    dry_run: bool
+    items: tuple[GcItem, ...]
+
+    def to_json(self) -> Json:
+        """Return {dry_run, n_bytes, items: [{kind, target, n_objects, n_bytes, reason}]}."""
+        return {
+            "dry_run": self.dry_run,
+            "n_bytes": sum(item.n_bytes for item in self.items),
+            "items": [asdict(item) for item in self.items],
+        }
+
+
+def plan_garbage(store: Store, state: RegistryState, rules: GcRules) -> Sequence[GcItem]:
+    """Return everything that may go, oldest kind of waste first; reads listings and leases, no model."""
+    runs = running_since(store, rules.now)
+    models = _grouped(store, MODELS_PREFIX, depth=2)
+    return [
+        *_retired(state, models, rules, runs.keys()),
+        *_orphans(state, models, min([rules.cutoff, *runs.values()])),
+        *_old_runs(store, rules.cutoff, runs.keys()),
+        *(
+            _item("probe", info.key, [info], "a start-up probe was killed")
+            for info in _old_probes(store, rules.cutoff)
+        ),
+        *(
+            _item("leftover", key, [], "a writer was killed")
+            for key in store.sweep(rules.cutoff, dry_run=True)
+        ),
+    ]
+
+
+def remove_garbage(store: Store, items: Sequence[GcItem], rules: GcRules) -> None:
+    """Remove the orphans, runs, probes and leftovers among ``items``; retired models go through the catalogue."""
+    for item in items:
+        if item.kind == "orphan":
+            delete_files(store, item.target)
+        elif item.kind == "run":
+            for info in list(store.list(f"{RUNS_PREFIX}{item.target}/")):
+                store.delete(info.key)
+        elif item.kind == "probe":
+            store.delete(item.target)
+    store.sweep(rules.cutoff, dry_run=False)
+
+
+def _retired(
+    state: RegistryState, models: _Groups, rules: GcRules, running_ids: Collection[str]
+) -> Iterator[GcItem]:
+    newest_first = sorted(state.models.values(), key=lambda entry: entry.registered_at, reverse=True)
+    kept: dict[str, int] = defaultdict(int)
+    for entry in newest_first:
+        kept[entry.model_type] += 1
+        young = parse_utc(entry.registered_at) >= rules.cutoff
+        within = kept[entry.model_type] <= rules.keep_versions
+        if within or young or entry.model_id in state.aliased or entry.run_id in running_ids:
+            continue
+        reason = f"beyond the newest {rules.keep_versions} versions of {entry.model_type}"
+        yield _item("retired", entry.model_id, models.get(model_prefix(entry.model_id), []), reason)
+
+
+def _orphans(state: RegistryState, models: _Groups, cutoff: datetime) -> Iterator[GcItem]:
+    for prefix, objects in models.items():
+        model_type, version = prefix.removeprefix(MODELS_PREFIX).rstrip("/").split("/")
+        try:
+            model_id = make_model_id(model_type, version)
+        except RegistryError:  # not ours: nobody knows what it is
+            continue
+        if model_id not in state.models and _newest(objects) < cutoff:
+            yield _item("orphan", model_id, objects, "staged but never registered")
+
+
+def _old_runs(store: Store, cutoff: datetime, running_ids: Collection[str]) -> Iterator[GcItem]:
+    for prefix, objects in _grouped(store, RUNS_PREFIX, depth=1).items():
+        run_id = prefix.removeprefix(RUNS_PREFIX).rstrip("/")
+        if run_id not in running_ids and _newest(objects) < cutoff:
+            yield _item("run", run_id, objects, "the run is over")
+
+
+def _old_probes(store: Store, cutoff: datetime) -> list[ObjectInfo]:
+    return [info for info in store.list(PROBE_PREFIX) if info.modified_at < cutoff]
+
+
+def _grouped(store: Store, prefix: str, *, depth: int) -> _Groups:
+    groups: dict[str, list[ObjectInfo]] = defaultdict(list)
+    for info in store.list(prefix):
+        parts = info.key.removeprefix(prefix).split("/")
+        if len(parts) > depth:
+            groups[prefix + "/".join(parts[:depth]) + "/"].append(info)
+    return groups
+
+
+def _newest(objects: Sequence[ObjectInfo]) -> datetime:
+    return max(info.modified_at for info in objects)
+
+
+def _item(kind: str, target: str, objects: Sequence[ObjectInfo], reason: str) -> GcItem:
+    return GcItem(kind, target, len(objects), sum(info.n_bytes for info in objects), reason)

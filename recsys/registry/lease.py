@@ -1,0 +1,57 @@
+"""Leases: a running stage says so, and gc leaves its checkpoints and half-staged models alone."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+
+from recsys.errors import ObjectExists, RegistryError
+from recsys.registry.documents import SCHEMA_VERSION, decode, encode, parse_utc, utc_text
+from recsys.storage.base import Store
+
+RUNS_PREFIX = "runs/"
+_LEASE_NAME = "running.json"
+
+
+@contextmanager
+def running(store: Store, run_id: str, *, hours: float = 24.0) -> Iterator[None]:
+    """Hold the lease ``runs/{run_id}/running.json``; it is removed at the end, or runs out after ``hours``.
+
+    A rerun of the same run takes the lease over from the attempt that was killed.
+    """
+    key = f"{RUNS_PREFIX}{run_id}/{_LEASE_NAME}"
+    now = datetime.now(UTC)
+    lease = encode(
+        {
+            "schema_version": SCHEMA_VERSION,
+            "run_id": run_id,
+            "started_at": utc_text(now),
+            "expires_at": utc_text(now + timedelta(hours=hours)),
+        }
+    )
+    try:
+        store.put_new(key, lease)
+    except ObjectExists:
+        store.put_if_match(key, lease, store.get(key).etag)
+    try:
+        yield
+    finally:
+        store.delete(key)
+
+
+def running_since(store: Store, now: datetime) -> dict[str, datetime]:
+    """Return the start of every run whose lease has not run out at ``now``, by run_id.
+
+    A lease that cannot be read protects its run for ever: better a leftover than a deleted checkpoint.
+    """
+    started = {}
+    for info in store.list(RUNS_PREFIX):
+        run_id, _, name = info.key.removeprefix(RUNS_PREFIX).rpartition("/")
+        if name != _LEASE_NAME:
+            continue
+        try:
+            lease = decode(store.get(info.key).data, info.key)
+            if parse_utc(lease["expires_at"]) > now:
+                started[run_id] = parse_utc(lease["started_at"])
+        except (RegistryError, KeyError, ValueError):
+            started[run_id] = info.modified_at
+    return started

@@ -1,0 +1,40 @@
+"""Finding models in the registry's state by what people call them, and setting two side by side."""
+
+from recsys.errors import ModelNotFound
+from recsys.registry.state import ModelEntry, RegistryState
+from recsys.types import Json
+
+
+def find_model(state: RegistryState, name: str) -> ModelEntry:
+    """Return the model of that id, alias ("champion", "previous") or unique beginning of an id.
+
+    Raises:
+        ModelNotFound: There is none, or several begin like that.
+    """
+    if name in ("champion", "previous"):
+        aliased = state.champion if name == "champion" else state.previous
+        if aliased is None:
+            raise ModelNotFound(f"the registry has no {name} yet; `recsys registry list` shows the models")
+        return state.models[aliased]
+    if name in state.models:
+        return state.models[name]
+    matches = sorted(model_id for model_id in state.models if name and model_id.startswith(name))
+    if len(matches) == 1:
+        return state.models[matches[0]]
+    if matches:
+        raise ModelNotFound(f"{name!r} is the beginning of {len(matches)} models: {', '.join(matches[:5])}")
+    raise ModelNotFound(f"no model {name!r} is registered; `recsys registry list` shows those that are")
+
+
+def compare_models(state: RegistryState, a: str, b: str) -> Json:
+    """Return the metrics of two models side by side, see ``Registry.compare``."""
+    first, second = find_model(state, a), find_model(state, b)
+    names = sorted({*first.metrics, *second.metrics})
+    rows = [_comparison(name, first.metrics.get(name), second.metrics.get(name)) for name in names]
+    return {"a": first.model_id, "b": second.model_id, "metrics": rows}
+
+
+def _comparison(metric: str, a: float | None, b: float | None) -> Json:
+    difference = None if a is None or b is None else b - a
+    relative = None if difference is None or not a else difference / a
+    return {"metric": metric, "a": a, "b": b, "difference": difference, "relative": relative}

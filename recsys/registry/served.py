@@ -1,0 +1,119 @@
+"""One model, memory-mapped and ready to recommend."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from recsys.errors import IntegrityError
+from recsys.types import FloatMatrix, IndexVector, ScoreRange
+
+
+@dataclass(frozen=True)
+class Recommendation:
+    """One recommended item."""
+
+    item_id: str
+    title: str | None
+    score: float  # U[u] . V[i]; for a user the model does not know, log1p of the item's train interactions
+    normalized: float  # in [0, 1], what hybrid reranking mixes
+
+
+@dataclass(frozen=True)
+class ServedModel:
+    """A verified model version. Immutable, so threads may share it; factors stay on disk until touched."""
+
+    model_id: str
+    user_factors: FloatMatrix
+    item_factors: FloatMatrix
+    user_rows: dict[str, int]
+    item_ids: Sequence[str]
+    titles: Sequence[str | None]
+    seen_indptr: NDArray[np.int64]
+    seen_indices: IndexVector
+    item_popularity: NDArray[np.float32]
+    score_range: ScoreRange
+
+    def knows(self, user_id: str) -> bool:
+        """Return whether the user has factors; others get the popular items."""
+        return user_id in self.user_rows
+
+    def recommend(self, user_id: str, k: int = 10) -> list[Recommendation]:
+        """Return the k best items the user has not seen in train, best first, ties to the lower item_idx.
+
+        A user without factors gets the most popular items, normalised by the most popular one. Fewer than k
+        come back only when fewer are unseen. Cost: one matrix-vector product, 2,200 x 64 in 0.1 ms.
+        """
+        row = self.user_rows.get(user_id)
+        if row is None:
+            return self._top(self.item_popularity, self._popularity_share(), np.empty(0, np.int32), k)
+        scores = self.item_factors @ self.user_factors[row]
+        seen = self.seen_indices[self.seen_indptr[row] : self.seen_indptr[row + 1]]
+        return self._top(scores, self.score_range.normalize(scores), seen, k)
+
+    def _popularity_share(self) -> NDArray[np.float64]:
+        return self.item_popularity.astype(np.float64) / max(float(self.item_popularity.max()), 1e-12)
+
+    def _top(
+        self, scores: NDArray[np.float32], normalized: NDArray[np.float64], seen: IndexVector, k: int
+    ) -> list[Recommendation]:
+        ranked = np.array(scores, dtype=np.float64)
+        ranked[seen] = -np.inf
+        order = np.argsort(-ranked, kind="stable")[: max(0, min(k, len(ranked) - len(seen)))]
+        return [
+            Recommendation(self.item_ids[i], self.titles[i], float(scores[i]), float(normalized[i]))
+            for i in order
+        ]
+
+
+def open_model(model_id: str, model_type: str, directory: Path) -> ServedModel:
+    """Return the model whose verified files are in ``directory``.
+
+    Raises:
+        IntegrityError: A file is missing, or the files do not fit each other.
+    """
+    try:
+        mappings = pl.read_parquet(directory / "mappings.parquet")
+        items = pl.read_parquet(directory / "items.parquet").sort("item_idx")
+        metadata = json.loads((directory / f"{model_type}_metadata.json").read_bytes())
+        with np.load(directory / "seen_items.npz", allow_pickle=False) as seen:
+            indptr, indices = seen["indptr"], seen["indices"]
+        model = ServedModel(
+            model_id=model_id,
+            user_factors=np.load(directory / f"{model_type}_U.npy", mmap_mode="r", allow_pickle=False),
+            item_factors=np.load(directory / f"{model_type}_V.npy", mmap_mode="r", allow_pickle=False),
+            user_rows={user_id: row for row, user_id in enumerate(_ids(mappings, "user"))},
+            item_ids=_ids(mappings, "item"),
+            titles=items["title"].to_list(),
+            seen_indptr=indptr,
+            seen_indices=indices,
+            item_popularity=np.load(directory / "item_popularity.npy", allow_pickle=False),
+            score_range=ScoreRange.from_json(metadata["score_range"]),
+        )
+    except (OSError, ValueError, KeyError, TypeError, pl.exceptions.PolarsError) as error:
+        raise IntegrityError(f"{model_id} cannot be served, its files are incomplete: {error}") from error
+    _check_sizes(model)
+    return model
+
+
+def _ids(mappings: pl.DataFrame, kind: str) -> list[str]:
+    return mappings.filter(pl.col("kind") == kind).sort("idx")["id"].to_list()
+
+
+def _check_sizes(model: ServedModel) -> None:
+    n_users, n_items = len(model.user_rows), len(model.item_ids)
+    expected = {
+        "U": (model.user_factors.shape[0], n_users),
+        "V": (model.item_factors.shape[0], n_items),
+        "factors of V": (model.item_factors.shape[1], model.user_factors.shape[1]),
+        "seen_items": (len(model.seen_indptr) - 1, n_users),
+        "item_popularity": (len(model.item_popularity), n_items),
+        "items": (len(model.titles), n_items),
+    }
+    wrong = [f"{name} has {found}, not {want}" for name, (found, want) in expected.items() if found != want]
+    if wrong:
+        raise IntegrityError(f"{model.model_id} cannot be served, its files do not fit: {'; '.join(wrong)}")

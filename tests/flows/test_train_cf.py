@@ -1,0 +1,133 @@
+"""The flow on the embedded default: a real temporary Prefect server, real processes, the same night as without it."""
+
+import json
+import os
+import sqlite3
+import subprocess
+import sys
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+
+from recsys.cf.data.demo import write_demo_shop
+
+ROOT = Path(__file__).resolve().parents[2]
+FIXED = [
+    *("--set", "als.preset=default", "--set", "als.iterations=12"),
+    *("--set", "bpr.preset=original", "--set", "bpr.epochs=40", "--set", "bpr.patience=8"),
+]
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """Return a directory with two stores of the same data version: flow/ and plain/."""
+    directory = tmp_path_factory.mktemp("night")
+    write_demo_shop(directory / "raw", size="small", seed=3)
+    for store in ("flow", "plain", "broken"):
+        done = call(directory, "recsys", "prepare", "raw/reviews.csv", "--store", store, "--json")
+        assert done.returncode == 0, done.stderr
+    return directory
+
+
+def call(directory, module, *arguments):
+    """Run a command in ``directory`` with an empty state folder and without a Prefect server."""
+    start = "-m" if module.startswith("flows") else "-c"
+    program = module if start == "-m" else "from recsys.cli.main import run; run()"
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("PREFECT_")}
+    environment |= {
+        "PYTHONPATH": str(ROOT),
+        "RECSYS_STATE": "state",
+        "RECSYS_LOG_DIR": "logs",
+        "HOME": str(directory),
+    }
+    return subprocess.run(
+        [sys.executable, start, program, *arguments],
+        capture_output=True,
+        text=True,
+        cwd=directory,
+        env=environment,
+        timeout=280,
+        check=False,
+    )
+
+
+@pytest.fixture(scope="module")
+def flow_result(place):
+    done = call(place, "flows.train_cf", "--store", "flow", "--output", "flow-out", "--json", *FIXED)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def query(place, sql):
+    with sqlite3.connect(place / "state" / "prefect" / "prefect.db") as database:
+        return database.execute(sql).fetchall()
+
+
+def test_both_models_are_trained_at_the_same_time(flow_result):
+    intervals = {
+        model: [datetime.fromisoformat(moment) for moment in facts["intervals"]]
+        for model, facts in flow_result["models"].items()
+    }
+    assert set(intervals) == {"als", "bpr"}
+    overlap = min(end for _, end in intervals.values()) - max(start for start, _ in intervals.values())
+    assert overlap.total_seconds() > 0
+    assert flow_result["overlap_seconds"] == pytest.approx(overlap.total_seconds(), abs=0.01)
+
+
+def test_the_plain_run_gives_the_same_models_and_decision(place, flow_result):
+    done = call(place, "recsys", "run", "--store", "plain", "--output", "plain-out", "--json", *FIXED)
+    assert done.returncode == 0, done.stderr
+    plain = json.loads(done.stdout)
+    assert plain["run_id"] == flow_result["run_id"]
+    for model, facts in plain["models"].items():
+        for key in ("factors_sha256", "metrics", "baseline", "improvement_ci", "score_range", "settings"):
+            assert facts[key] == flow_result["models"][model][key], (model, key)
+    assert plain["decision"]["promote"] == flow_result["decision"]["promote"]
+    for model in ("als", "bpr"):
+        files = [sorted(p.name for p in (place / out / model).iterdir()) for out in ("flow-out", "plain-out")]
+        assert files[0] == files[1]
+
+
+def test_the_users_own_prefect_is_left_alone(place, flow_result):
+    assert (place / "state" / "prefect" / "prefect.db").exists()
+    assert not (place / ".prefect").exists(), "HOME/.prefect belongs to the user"
+
+
+def test_tasks_and_artifacts_are_in_prefect(place, flow_result):
+    tasks = dict(query(place, "select name, state_type from task_run"))
+    for name in ("fit als", "fit bpr", "register als", "register bpr"):
+        assert any(task.startswith(name) for task in tasks), tasks
+    assert set(tasks.values()) == {"COMPLETED"}
+    artifacts = dict(query(place, "select key, type from artifact where key is not null"))
+    assert artifacts["train-cf-metrics"] == "table"
+    assert artifacts["train-cf-report"] == "markdown"
+
+
+def test_nothing_large_passes_through_prefect(place, flow_result):
+    size = query(place, "select max(length(data)) from artifact")[0]
+    assert size[0] is None or size[0] < 100_000
+    storage = place / "state" / "prefect" / "storage"
+    stored = (
+        [path.stat().st_size for path in storage.rglob("*") if path.is_file()] if storage.exists() else []
+    )
+    assert sum(stored) < 100_000
+
+
+def test_a_rerun_does_nothing_new(place, flow_result):
+    done = call(place, "flows.train_cf", "--store", "flow", "--output", "flow-out", "--json", *FIXED)
+    assert done.returncode == 0, done.stderr
+    again = json.loads(done.stdout)
+    assert again["reused"]
+    assert again["models"]["als"]["model_id"] == flow_result["models"]["als"]["model_id"]
+
+
+def test_one_failed_branch_leaves_the_other_registered_and_the_run_failed(place):
+    diverging = ("--set", "bpr.learning_rate=10", "--set", "bpr.regularization=5.0")
+    done = call(place, "flows.train_cf", "--store", "broken", "--output", "broken-out", *FIXED, *diverging)
+    assert done.returncode == 5
+    assert "bpr" in done.stderr
+    assert "diverged" in done.stderr
+    assert "als_" in done.stderr, "the message must name what was registered all the same"
+    listed = json.loads(call(place, "recsys", "registry", "list", "--store", "broken", "--json").stdout)
+    assert [model["model_type"] for model in listed["models"]] == ["als"]

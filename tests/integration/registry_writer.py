@@ -1,0 +1,57 @@
+"""A process that writes to a registry as fast as it can, for the race tests."""
+
+import multiprocessing
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from recsys.registry.catalogue import Registry
+from recsys.storage.open import open_store
+
+
+@dataclass(frozen=True)
+class Race:
+    """What the writers report."""
+
+    acknowledged: list[str]  # "{actor}:{sequence number}"
+    seconds: float
+    longest_seconds: float
+
+
+def run_race(uri: str, model_ids: list[str], n_updates: int) -> Race:
+    """Let one process per model make ``n_updates`` updates, all at once; return what was acknowledged."""
+    context = multiprocessing.get_context("spawn")
+    results: Any = context.Queue()
+    start = context.Barrier(len(model_ids) + 1)
+    writers = [
+        context.Process(target=_write, args=(uri, f"writer-{place}", model_id, n_updates, start, results))
+        for place, model_id in enumerate(model_ids)
+    ]
+    for writer in writers:
+        writer.start()
+    start.wait(120)
+    began = time.monotonic()
+    reports = [results.get(timeout=280) for _ in writers]
+    seconds = time.monotonic() - began
+    for writer in writers:
+        writer.join()
+    return Race([tag for tags, _ in reports for tag in tags], seconds, max(longest for _, longest in reports))
+
+
+def _write(uri: str, actor: str, model_id: str, n_updates: int, start: Any, results: Any) -> None:
+    registry = Registry(open_store(uri), actor=actor)
+    acknowledged: list[str] = []
+    longest = 0.0
+    start.wait(120)
+    try:
+        for number in range(n_updates):
+            began = time.monotonic()
+            tag = f"{actor}:{number}"
+            if number % 2:
+                registry.archive(model_id, [tag])
+            else:
+                registry.mark_failed(model_id, [tag])
+            acknowledged.append(tag)
+            longest = max(longest, time.monotonic() - began)
+    finally:
+        results.put((acknowledged, longest))

@@ -1,0 +1,107 @@
+"""SIGKILL during training, then the same command again: the same champion, and nothing half-written ever shows."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from recsys.cf.data.demo import write_demo_shop
+from recsys.registry.catalogue import Registry
+from recsys.storage.local import LocalStore
+
+ROOT = Path(__file__).resolve().parents[2]
+SETTINGS = [
+    # fixed settings and many small steps, so that there is time to be killed in
+    *("--set", "als.preset=default", "--set", "als.iterations=40", "--set", "als.patience=40"),
+    *("--set", "als.checkpoint_every=2", "--set", "bpr.preset=original", "--set", "bpr.epochs=60"),
+    *("--set", "bpr.patience=60", "--set", "bpr.checkpoint_every=2", "--set", "bpr.validate_every=1"),
+]
+
+
+def recsys(*arguments):
+    command = [sys.executable, "-c", "from recsys.cli.main import run; run()", *map(str, arguments)]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    return subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment, text=True
+    )
+
+
+def finish(process):
+    out, err = process.communicate(timeout=240)
+    assert process.returncode == 0, err
+    return json.loads(out)
+
+
+@pytest.fixture(scope="module")
+def raw(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("raw")
+    write_demo_shop(directory, size="small", seed=2)
+    return directory
+
+
+def prepared_store(raw, store):
+    finish(recsys("prepare", raw / "reviews.csv", "--store", store, "--json"))
+    return store
+
+
+def night(store, out):
+    return recsys("run", "--store", store, "--output", out, "--json", *SETTINGS)
+
+
+def hashes(result):
+    return {model: facts["factors_sha256"] for model, facts in result["models"].items()}
+
+
+def visible_findings(store):
+    """Return what verification finds in everything that a reader can see."""
+    return list(Registry(LocalStore(store)).verify())
+
+
+@pytest.fixture(scope="module")
+def undisturbed(raw, tmp_path_factory):
+    directory = tmp_path_factory.mktemp("undisturbed")
+    return finish(night(prepared_store(raw, directory / "store"), directory / "out"))
+
+
+@pytest.mark.parametrize("wait_for", ["als/checkpoints/", "bpr/checkpoints/", "fit.json", "manifest.json"])
+def test_killed_night_ends_with_the_same_champion(raw, undisturbed, tmp_path, wait_for):
+    store = prepared_store(raw, tmp_path / "store")
+    process = night(store, tmp_path / "out")
+    deadline = time.monotonic() + 120
+    places = [store / "runs", store / "registry"]
+    while process.poll() is None and time.monotonic() < deadline:
+        files = [
+            str(path.relative_to(store)) for place in places for path in place.rglob("*") if path.is_file()
+        ]
+        if any(wait_for in name for name in files):
+            break
+        time.sleep(0.002)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert process.returncode == -signal.SIGKILL, "the night was over before it could be killed"
+    assert visible_findings(store) == []
+
+    result = finish(night(store, tmp_path / "out"))
+    assert hashes(result) == hashes(undisturbed)
+    assert result["decision"]["promote"] == undisturbed["decision"]["promote"]
+    state = Registry(LocalStore(store)).state()
+    assert len(state.models) == 2, "a model was registered twice"
+    if undisturbed["decision"]["promote"]:
+        assert state.champion == result["decision"]["model_id"]
+    assert visible_findings(store) == []
+
+
+def test_rerun_of_a_finished_night_changes_nothing(raw, tmp_path):
+    store = prepared_store(raw, tmp_path / "store")
+    first = finish(night(store, tmp_path / "out"))
+    before = {path: path.stat().st_mtime_ns for path in store.rglob("*") if path.is_file()}
+    second = finish(night(store, tmp_path / "out"))
+    assert second["reused"]
+    assert second["models"].keys() == first["models"].keys()
+    assert second["decision"] == first["decision"]
+    assert {path: path.stat().st_mtime_ns for path in store.rglob("*") if path.is_file()} == before

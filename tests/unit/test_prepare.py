@@ -1,0 +1,257 @@
+import json
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import numpy as np
+import pytest
+from reviews import raw_reviews
+
+from recsys.cf.data.demo import write_demo_shop
+from recsys.cf.data.load import load_processed_data, load_product_embeddings
+from recsys.cf.data.prepare import prepare, prepare_interactions
+from recsys.cf.data.version import list_versions, resolve_version, verify_version
+from recsys.config.schema import DataConfig
+from recsys.errors import (
+    DataVersionNotFound,
+    EmptyDataError,
+    ObjectExists,
+    OutcomeUnknown,
+    RawDataError,
+    StoreUnavailable,
+)
+from recsys.storage.local import LocalStore
+from recsys.storage.memory import MemoryStore
+
+CONFIG = DataConfig()
+TABLE = {
+    "X_train_confidence.npz", "X_train_binary.npz", "user_pos_train.npz", "user_hard_neg_train.npz",
+    "interactions.parquet", "val_interactions.parquet", "test_interactions.parquet", "mappings.parquet",
+    "item_popularity.npy", "item_train_counts.npy", "top_k_popular_items.json", "user_metadata.parquet",
+    "items.parquet", "data_stats.json", "manifest.json",
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory):
+    return write_demo_shop(
+        tmp_path_factory.mktemp("shop"), size="small", seed=1, users=400, interactions=2_500
+    )
+
+
+def run(store, shop, config=CONFIG, seed=1, **more):
+    return prepare(store, shop.reviews, shop.products, config, seed=seed, **more)
+
+
+def files(store, version):
+    prefix = f"data/versions/{version}/"
+    return {info.key.removeprefix(prefix): store.get(info.key).data for info in store.list(prefix)}
+
+
+def test_a_version_has_every_file_and_no_pickle(shop):
+    store = MemoryStore()
+    prepared = run(store, shop)
+    content = files(store, prepared.version)
+    assert set(content) == TABLE
+    assert not any(b"pickle" in data or data.startswith(b"\x80") for data in content.values())
+    assert verify_version(store, prepared.version) == []
+
+
+def test_the_result_tells_the_funnel_and_the_sizes(shop):
+    store = MemoryStore()
+    steps = []
+    prepared = run(store, shop, on_step=lambda step, rows: steps.append((step, rows)))
+    assert prepared.rows_in == 2_500 == prepared.rows_out + sum(step.rows for step in prepared.funnel)
+    dataset = load_processed_data(store)
+    assert (prepared.users, prepared.items) == dataset.X_train_confidence.shape
+    assert prepared.train == dataset.X_train_confidence.nnz
+    assert prepared.validation == dataset.val_interactions.height
+    assert prepared.rows_out == prepared.train + prepared.validation + dataset.test_interactions.height
+    assert [name for name, _ in steps] == ["read", "clean", "comment_quality", "segment", "split", "publish"]
+    assert steps[0][1] == 2_500
+    assert steps[-1][1] == prepared.rows_out
+
+
+def test_the_same_input_and_settings_find_the_existing_version(shop):
+    store = MemoryStore()
+    first = run(store, shop, seed=1)
+    before = {info.key for info in store.list()}
+    # Without max_users nothing is drawn, so the seed is no setting.
+    again = run(store, shop, seed=2)
+    assert again == replace(first, created=False)
+    assert {info.key for info in store.list()} == before
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "items.parquet"])
+def test_a_damaged_version_is_prepared_anew_and_the_new_one_is_meant(shop, name):
+    store = MemoryStore()
+    damaged = run(store, shop).version
+    store.overwrite(f"data/versions/{damaged}/{name}", b"damaged")
+    healed = run(store, shop)
+    assert healed.created
+    assert healed.version != damaged
+    assert load_processed_data(store).version == healed.version
+    assert run(store, shop) == replace(healed, created=False)
+
+
+def test_other_settings_make_another_version_and_the_last_one_is_latest(shop):
+    store = MemoryStore()
+    first = run(store, shop)
+    second = run(store, shop, DataConfig(min_item_positives=3))
+    sampled = [run(store, shop, DataConfig(max_users=100), seed=seed) for seed in (1, 2)]
+    assert len({first.version, second.version, *(each.version for each in sampled)}) == 4
+    assert all(each.users <= 100 for each in sampled)
+    assert resolve_version(store, "latest") == sampled[-1].version
+    assert run(store, shop).created is False
+    assert resolve_version(store, "latest") == first.version
+    latest = [summary.version for summary in list_versions(store) if summary.is_latest]
+    assert latest == [first.version]
+
+
+def test_equal_input_gives_equal_bytes_in_any_store(shop, tmp_path):
+    memory, local = MemoryStore(), LocalStore(tmp_path)
+    contents = [files(store, run(store, shop).version) for store in (memory, local)]
+    for content in contents:
+        content.pop("manifest.json")
+    assert contents[0] == contents[1]
+
+
+def test_a_version_is_found_by_id_and_hash_prefix(shop):
+    store = MemoryStore()
+    prepared = run(store, shop)
+    summary = list_versions(store)[0]
+    assert summary.content_hash.startswith(prepared.version[-12:])
+    for name in ("latest", prepared.version, summary.content_hash[:6], summary.content_hash):
+        assert resolve_version(store, name) == prepared.version
+    for name in ("nonsense!", "v_20200101T000000Z_000000000000", "f" * 64, "ab"):
+        with pytest.raises(DataVersionNotFound):
+            resolve_version(store, name)
+
+
+def test_an_empty_store_has_no_latest():
+    with pytest.raises(DataVersionNotFound, match="recsys prepare"):
+        load_processed_data(MemoryStore())
+
+
+@pytest.mark.parametrize("operation", ["put_file", "put_new"])
+def test_a_killed_run_leaves_no_version_and_the_next_run_completes(shop, operation):
+    store = MemoryStore()
+    store.fail_next(operation, StoreUnavailable("gone"), skip=3 if operation == "put_file" else 0)
+    with pytest.raises(StoreUnavailable):
+        run(store, shop)
+    assert list_versions(store) == []
+    assert list(store.list("data/versions/")), "the fault came too early to leave anything behind"
+    prepared = run(store, shop)
+    assert prepared.created
+    assert verify_version(store, prepared.version) == []
+    assert [summary.version for summary in list_versions(store)] == [prepared.version]
+
+
+def test_a_prefix_taken_within_the_same_second_is_left_alone(shop, monkeypatch):
+    class Clock(datetime):
+        @classmethod
+        def now(cls, tz=None):
+            return cls(2026, 1, 1, 2, 0, 0, tzinfo=tz)
+
+    monkeypatch.setattr("recsys.cf.data.prepare.datetime", Clock)
+    store = MemoryStore()
+    store.fail_next("put_file", StoreUnavailable("gone"), skip=1)
+    with pytest.raises(StoreUnavailable):
+        run(store, shop)
+    left_behind = {info.key: store.get(info.key).data for info in store.list()}
+    prepared = run(store, shop)
+    assert prepared.version.startswith("v_20260101T020001Z_")
+    assert all(store.get(key).data == data for key, data in left_behind.items())
+
+
+def test_a_racing_run_that_takes_the_id_is_evaded(shop):
+    store = MemoryStore()
+    store.fail_next("put_file", ObjectExists("taken"), key_contains="interactions.parquet")
+    assert verify_version(store, run(store, shop).version) == []
+
+
+@pytest.mark.parametrize(("operation", "key"), [("put_new", "manifest"), ("put_new", "latest")])
+def test_a_lost_reply_is_resolved_by_reading_back(shop, operation, key):
+    store = MemoryStore()
+    store.fail_next(operation, OutcomeUnknown("no reply"), after_commit=True, key_contains=key)
+    prepared = run(store, shop)
+    assert resolve_version(store, "latest") == prepared.version
+
+
+def test_a_manifest_that_was_not_written_is_no_version(shop):
+    store = MemoryStore()
+    store.fail_next("put_new", OutcomeUnknown("no reply"), after_commit=False, key_contains="manifest")
+    with pytest.raises(OutcomeUnknown):
+        run(store, shop)
+    assert list_versions(store) == []
+
+
+def test_the_pointer_survives_a_lost_race(shop):
+    store = MemoryStore()
+    first = run(store, shop)
+    other = json.dumps({"version": first.version}).encode()
+    stolen = store.put_if_match
+
+    def steal(key, data, etag):
+        store.put_if_match = stolen
+        stolen(key, other, etag)
+        return stolen(key, data, etag)
+
+    store.put_if_match = steal
+    second = run(store, shop, DataConfig(min_item_positives=3))
+    assert resolve_version(store, "latest") == second.version
+
+
+def test_embeddings_become_part_of_the_version(shop, tmp_path):
+    path = tmp_path / "e.npz"
+    np.savez(path, embeddings=np.ones((2, 3), np.float32), item_ids=["a", "b"])
+    store = MemoryStore()
+    without = run(store, shop)
+    assert load_product_embeddings(store) is None
+    prepared = run(store, shop, embeddings=path)
+    assert prepared.version != without.version
+    assert load_product_embeddings(store).item_ids == ("a", "b")
+
+
+def test_manifest_and_statistics_say_what_was_done(shop):
+    store = MemoryStore()
+    content = files(store, run(store, shop).version)
+    manifest, stats = json.loads(content["manifest.json"]), json.loads(content["data_stats.json"])
+    assert set(manifest["files"]) == TABLE - {"manifest.json"}
+    assert set(manifest["sources"]) == {"interactions", "items"}
+    assert manifest["settings"]["min_user_interactions"] == 2
+    assert datetime.fromisoformat(manifest["created_at"]).tzinfo is not None
+    assert datetime.fromisoformat(manifest["created_at"]) <= datetime.now(UTC)
+    assert sum(stats["rating_shares"].values()) == pytest.approx(1)
+    confidence = stats["distributions"]["confidence"]
+    ordered = [confidence[name] for name in ("min", "p01", "p50", "p99", "max")]
+    assert [1, *ordered, 6] == sorted([1, *ordered, 6])
+    assert json.loads(content["top_k_popular_items.json"])[:1] != []
+
+
+def test_warnings_tell_what_is_odd(tmp_path):
+    # One review copied to two items each, no comments, and a fifth of the dates unreadable.
+    lines = ["user_id,item_id,rating,date"]
+    for user in range(20):
+        for event in range(3):
+            lines += [f"u{user},{variant}{event},5,2024-01-0{event + 1}" for variant in "ab"]
+        lines += [f"u{user},z,5,13/13/2024"]
+    path = tmp_path / "r.csv"
+    path.write_text("\n".join(lines))
+    warnings = prepare(MemoryStore(), path, None, CONFIG, seed=0).warnings
+    assert len(warnings) == 3
+    parts = ("14.3% of the raw rows", "100.0% of the rows share", "not discriminate")
+    for part, warning in zip(parts, warnings, strict=True):
+        assert part in warning
+
+
+def test_nothing_to_test_is_fatal():
+    rows = [(f"u{user}", item, 5, 1) for user in range(9) for item in "ab"]
+    with pytest.raises(
+        EmptyDataError, match="none of 9 trainable users has positives at two different times"
+    ):
+        prepare_interactions(raw_reviews(rows), CONFIG, seed=0)
+
+
+def test_a_missing_file_is_named(shop, tmp_path):
+    with pytest.raises(RawDataError, match=r"none\.csv is not a file"):
+        prepare(MemoryStore(), shop.reviews, tmp_path / "none.csv", CONFIG, seed=0)
