@@ -1,5 +1,5 @@
 """The Prefect layer: order, concurrency, retries and what the UI shows. No arithmetic lives here."""
 
-from recsys.config.settings import hold_blas_at_one_thread
+from recsys.config.settings import set_thread_policy
 
-hold_blas_at_one_thread()
+set_thread_policy()

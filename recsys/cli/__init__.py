@@ -1,5 +1,5 @@
 """The recsys command, one file per group of commands."""
 
-from recsys.config.settings import hold_blas_at_one_thread
+from recsys.config.settings import set_thread_policy
 
-hold_blas_at_one_thread()
+set_thread_policy()

@@ -9,13 +9,19 @@ import psutil
 from recsys.config.cgroup import cpu_quota, memory_left_bytes
 
 
-def hold_blas_at_one_thread() -> None:
-    """Let BLAS use one thread, unless the environment says otherwise; call it before NumPy is imported.
+def set_thread_policy() -> None:
+    """Set how thread pools of libraries behave, unless the environment says it; before NumPy is imported.
 
-    Our parallelism is in compiled code; a BLAS thread pool beside it is up to ten times slower.
+    Our parallelism is in compiled code: a BLAS pool beside it is up to ten times slower, so BLAS gets one
+    thread. OpenMP threads sleep at a barrier instead of spinning: with a busy neighbour on the cores, spinning
+    more than halves the speed of the BPR kernel (DECISIONS.md).
     """
-    for name in ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-        os.environ.setdefault(name, "1")
+    for name, value in (
+        ("OPENBLAS_NUM_THREADS", "1"),
+        ("MKL_NUM_THREADS", "1"),
+        ("OMP_WAIT_POLICY", "passive"),
+    ):
+        os.environ.setdefault(name, value)
 
 
 def default_store_uri() -> str:

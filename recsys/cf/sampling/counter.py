@@ -8,6 +8,9 @@ splittable pseudorandom number generators"): output n of the generator seeded wi
 import numba as nb
 import numpy as np
 
+from recsys.config.settings import set_thread_policy
+
+set_thread_policy()  # read by OpenMP when the first parallel kernel starts
 # Two Python threads run compiled code at once (ALS beside BPR); numba's default layer may abort on that.
 nb.config.THREADING_LAYER = "threadsafe"  # type: ignore[attr-defined]
 
