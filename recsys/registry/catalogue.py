@@ -4,12 +4,13 @@ import getpass
 import os
 import socket
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from enum import Enum
 from functools import reduce
 from typing import Final
 
-from recsys.errors import ChampionChanged, IntegrityError, ProtectedModel, RegistryError
+from recsys.errors import ChampionChanged, IntegrityError, ModelNotFound, ProtectedModel, RegistryError
 from recsys.registry.artifact import delete_files, load_manifest, split_model_id, verify_model
 from recsys.registry.commit import Change, catch_up, commit
 from recsys.registry.documents import parse_utc
@@ -210,7 +211,8 @@ class Registry:
         if not dry_run:
             for item in items:
                 if item.kind == "retired":
-                    self.delete(item.target, [item.reason])
+                    with suppress(ProtectedModel, ModelNotFound):  # promoted or deleted since the plan
+                        self.delete(item.target, [item.reason])
             registered = self.state().models  # an orphan may have been registered since the plan was made
             remove_garbage(self.store, [i for i in items if i.target not in registered], rules)
         return GcReport(dry_run=dry_run, items=tuple(items))

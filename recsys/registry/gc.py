@@ -65,18 +65,16 @@ def plan_garbage(store: Store, state: RegistryState, rules: GcRules) -> Sequence
     """Return everything that may go, oldest kind of waste first; reads listings and leases, no model."""
     runs = running_since(store, rules.now)
     models = _grouped(store, MODELS_PREFIX, depth=2)
+    quiet = _quiet_before(rules, runs)
     return [
         *_retired(state, models, rules, runs.keys()),
-        *_orphans(state, models, min([rules.cutoff, *runs.values()])),
+        *_orphans(state, models, quiet),
         *_old_runs(store, rules.cutoff, runs.keys()),
         *(
             _item("probe", info.key, [info], "a start-up probe was killed")
             for info in _old_probes(store, rules.cutoff)
         ),
-        *(
-            _item("leftover", key, [], "a writer was killed")
-            for key in store.sweep(rules.cutoff, dry_run=True)
-        ),
+        *(_item("leftover", key, [], "a writer was killed") for key in store.sweep(quiet, dry_run=True)),
     ]
 
 
@@ -90,7 +88,12 @@ def remove_garbage(store: Store, items: Sequence[GcItem], rules: GcRules) -> Non
                 store.delete(info.key)
         elif item.kind == "probe":
             store.delete(item.target)
-    store.sweep(rules.cutoff, dry_run=False)
+    store.sweep(_quiet_before(rules, running_since(store, rules.now)), dry_run=False)
+
+
+def _quiet_before(rules: GcRules, runs: Mapping[str, datetime]) -> datetime:
+    """Return the time before which nothing unfinished can belong to a running stage."""
+    return min([rules.cutoff, *runs.values()])
 
 
 def _retired(

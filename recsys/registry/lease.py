@@ -1,15 +1,17 @@
 """Leases: a running stage says so, and gc leaves its checkpoints and half-staged models alone."""
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 
-from recsys.errors import ObjectExists, RegistryError
+from recsys.errors import ObjectExists, RegistryError, StoreError
 from recsys.registry.documents import SCHEMA_VERSION, decode, encode, parse_utc, utc_text
 from recsys.storage.base import Store
 
 RUNS_PREFIX = "runs/"
 _LEASE_NAME = "running.json"
+logger = logging.getLogger(__name__)
 
 
 @contextmanager
@@ -35,7 +37,10 @@ def running(store: Store, run_id: str, *, hours: float = 24.0) -> Iterator[None]
     try:
         yield
     finally:
-        store.delete(key)
+        try:
+            store.delete(key)
+        except StoreError as error:  # the stage has its result, or an error that says more
+            logger.warning("lease %s stays until it runs out: %s", key, error)
 
 
 def running_since(store: Store, now: datetime) -> dict[str, datetime]:

@@ -17,7 +17,7 @@ from recsys.errors import (
 from recsys.registry import commit as commit_module
 from recsys.registry.catalogue import Registry
 from recsys.registry.log import event_key
-from recsys.registry.snapshot import SNAPSHOT_KEY, read_snapshot
+from recsys.registry.snapshot import SNAPSHOT_KEY, advance_snapshot, read_snapshot
 from recsys.storage.memory import MemoryStore
 
 
@@ -55,6 +55,40 @@ def test_each_operation_is_applied_exactly_once(
     Registry(store).promote(candidate, reasons=["better"])
     assert Registry(store).show("champion").model_id == candidate
     assert promotions(store) == 1
+
+
+@pytest.mark.parametrize("error", [LOST, TAKEN, BUSY], ids=["lost", "412", "503"])
+def test_a_rollback_whose_answer_was_lost_goes_back_one_step(
+    store: MemoryStore, candidate: str, tmp_path: Path, error: StoreError
+) -> None:
+    """A rollback is not idempotent: only the transaction id tells that it happened already."""
+    registry = Registry(store)
+    champions = [candidate, *(publish(registry, tmp_path / "als") for _ in range(3))]
+    for model_id in champions:
+        registry.promote(model_id, reasons=["better"])
+    store.fail_next("put_new", error, after_commit=True, key_contains="log/")
+    assert registry.rollback("worse").model_id == champions[2]
+    assert Registry(store).state().champions == tuple(champions[:3])
+
+
+def test_our_event_followed_by_anothers_is_still_ours(
+    store: MemoryStore, candidate: str, tmp_path: Path
+) -> None:
+    """Our answer is lost, and before we read back somebody undoes what we did: it must not be done again."""
+    rival = publish(Registry(store), tmp_path / "als")
+    real_put_new, done = store.put_new, []
+
+    def written_then_overtaken(key: str, data: bytes) -> str:
+        etag = real_put_new(key, data)
+        if "log/" in key and not done:
+            done.append(key)
+            Registry(store).promote(rival, reasons=["newer"])
+            raise LOST
+        return etag
+
+    store.put_new = written_then_overtaken  # type: ignore[method-assign]
+    Registry(store).promote(candidate, reasons=["better"])
+    assert Registry(store).state().champions == (candidate, rival)
 
 
 def test_reading_back_may_fail_as_well(store: MemoryStore, candidate: str) -> None:
@@ -135,6 +169,14 @@ def test_registry_json_may_stay_behind(
     assert Registry(store).verify() == []
     publish(Registry(store), tmp_path / "als")
     assert read_snapshot(store)[0] == Registry(store).state()
+
+
+def test_registry_json_only_moves_forward(store: MemoryStore, candidate: str) -> None:
+    registry = Registry(store)
+    old = registry.state()
+    registry.promote(candidate, reasons=["better"])
+    advance_snapshot(store, old)
+    assert read_snapshot(store)[0] == registry.state()
 
 
 @pytest.mark.parametrize("damage", [b"", b"{}", b"[1]", b'{"schema_version": 1}', b"\xff\xfe"])

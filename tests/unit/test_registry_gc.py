@@ -1,5 +1,6 @@
 """Garbage collection: what goes, and above all what stays."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -152,6 +153,31 @@ def test_an_interrupted_collection_is_finished_by_the_next(
     assert removed(collect(registry)) == {("orphan", old)}
     assert delete_files(store, old) == 0
     assert [entry.model_id for entry in registry.list()] == [new]
+
+
+def test_a_model_promoted_during_the_collection_stays(
+    registry: Registry, store: MemoryStore, model_dir: Path
+) -> None:
+    old, older, _ = [publish(registry, model_dir) for _ in range(3)]
+    other = Registry(store)
+    real_delete = registry.delete
+
+    def delete(name: str, reasons: Sequence[str] = ()) -> str:
+        if other.state().champion is None:
+            other.promote(old, reasons=["better after all"])
+        return real_delete(name, reasons)
+
+    registry.delete = delete  # type: ignore[method-assign]
+    collect(registry, keep=1)
+    assert registry.show("champion").model_id == old
+    assert registry.verify() == []
+    assert older not in registry.state().models
+
+
+def test_probes_of_killed_processes_go(registry: Registry, store: MemoryStore) -> None:
+    store.put_new("registry/probe/0123", b"first")
+    assert removed(collect(registry)) == {("probe", "registry/probe/0123")}
+    assert list(store.list()) == []
 
 
 def test_leftovers_of_killed_writers_are_swept(tmp_path: Path) -> None:
