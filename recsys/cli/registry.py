@@ -6,8 +6,10 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from recsys.cli.options import JsonOption, StoreOption
+from recsys.cli.options import ConfigOption, JsonOption, SetOption, StoreOption
 from recsys.cli.output import console, emit, plain_table
+from recsys.config.load import load_config
+from recsys.config.schema import RegistryConfig
 from recsys.errors import RegistryError
 from recsys.registry.catalogue import Registry
 from recsys.registry.state import ModelEntry
@@ -20,8 +22,9 @@ Reason = Annotated[str, typer.Option("--reason", help="Why; kept in the history.
 _SHOWN_METRICS = ("recall@10", "ndcg@10", "coverage@10")
 
 
-def _registry(store: str) -> Registry:
-    return Registry(open_store(store))
+def _registry(store: str, config: RegistryConfig | None = None) -> Registry:
+    single_writer = config.single_writer if config else False
+    return Registry(open_store(store), single_writer=single_writer)
 
 
 def _say(document: Json, as_json: bool, sentence: str) -> None:
@@ -119,18 +122,14 @@ def gc(
     apply: Annotated[
         bool, typer.Option("--apply", help="Delete; without it, only say what would go.")
     ] = False,
-    keep_versions: Annotated[int | None, typer.Option(min=1, help="Versions kept per model type.")] = None,
-    grace_hours: Annotated[float | None, typer.Option(min=0, help="Younger things are left alone.")] = None,
+    config: ConfigOption = None,
+    overrides: SetOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Collect what no alias, running stage or grace period protects."""
-    from recsys.config.schema import RegistryConfig
-
-    defaults = RegistryConfig()
-    report = _registry(store).gc(
-        dry_run=not apply,
-        keep_versions=keep_versions or defaults.keep_versions,
-        grace_hours=defaults.grace_hours if grace_hours is None else grace_hours,
+    """Collect what no alias, running stage or grace period protects; registry.* settings say how much is kept."""
+    rules = load_config(config, overrides or ()).registry
+    report = _registry(store, rules).gc(
+        dry_run=not apply, keep_versions=rules.keep_versions, grace_hours=rules.grace_hours
     )
     document: Json = report.to_json()
     _say(document, as_json, _gc_sentence(document))
@@ -168,5 +167,9 @@ def _number(value: Any) -> str:
 
 
 def _gc_sentence(document: Json) -> str:
-    lines = [f"{name}: {value}" for name, value in document.items()]
-    return "\n".join(lines)
+    verb = "would remove" if document["dry_run"] else "removed"
+    lines = [
+        f"{verb} {item['kind']} {item['target']}: {item['n_objects']} objects, {item['reason']}"
+        for item in document["items"]
+    ]
+    return "\n".join([*lines, f"{verb} {document['n_bytes'] / 1e6:.1f} MB in all"])

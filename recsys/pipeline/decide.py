@@ -11,7 +11,6 @@ from recsys.pipeline.publish import artifact_uri
 from recsys.pipeline.result import assemble_result
 from recsys.pipeline.run import RunReference
 from recsys.registry.artifact import read_manifest, verify_model
-from recsys.registry.catalogue import Registry
 from recsys.registry.promotion import CandidateNumbers, ChampionNumbers, VersusChampion, decide
 from recsys.reporting.card import render_html
 from recsys.storage.base import Store
@@ -27,7 +26,7 @@ def decide_and_promote(run: RunReference, model_ids: Mapping[str, str], evaluati
     Raises ChampionChanged when another run promoted since the evaluation: the candidates stay registered.
     """
     store = run.open_store()
-    registry = Registry(store, actor=run.run_id)
+    registry = run.registry()
     before = evaluation["champion_before"]
     champion = None
     if before is not None:

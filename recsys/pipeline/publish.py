@@ -17,7 +17,6 @@ from recsys.pipeline.lineage import code_facts
 from recsys.pipeline.result import assemble_result
 from recsys.pipeline.run import RunReference, load_dataset
 from recsys.registry.artifact import new_version, split_model_id, stage_model, verify_model
-from recsys.registry.catalogue import Registry
 from recsys.reporting.model_card import render_model_report
 from recsys.storage.documents import read_document, to_bytes
 from recsys.types import Factors, HistoryRow, Json
@@ -45,7 +44,7 @@ def publish_model(run: RunReference, fit: FitReference, evaluation: Json) -> str
         evaluation: the document of ``evaluate_models``.
     """
     store, model = run.open_store(), fit.model
-    registry = Registry(store, actor=run.run_id)
+    registry = run.registry()
     for entry in registry.list(model):
         if entry.run_id == run.run_id and not verify_model(store, entry.model_id):
             logger.info("%s is registered already as %s", model, entry.model_id)

@@ -16,6 +16,7 @@ from recsys.cf.data.version import resolve_version
 from recsys.config.load import fingerprint
 from recsys.config.presets import is_searched, resolve_presets, unset_fields
 from recsys.config.schema import TrainingConfig
+from recsys.registry.catalogue import Registry
 from recsys.registry.lease import running
 from recsys.storage.base import Store
 from recsys.storage.documents import read_document
@@ -46,6 +47,11 @@ class RunReference(BaseModel):
     def open_store(self) -> Store:
         """Return the store this run reads and writes."""
         return open_store(self.store_uri)
+
+    def registry(self) -> Registry:
+        """Return the registry of the store, writing in the name of this run."""
+        single_writer = self.config.registry.single_writer
+        return Registry(self.open_store(), actor=self.run_id, single_writer=single_writer)
 
     def lease(self) -> AbstractContextManager[None]:
         """Return a context in which the registry's garbage collection leaves this run's files alone."""
