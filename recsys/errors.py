@@ -27,6 +27,7 @@ RecsysError
       +-- DeviceUnavailable      a GPU was demanded and is not usable
       +-- TrainingCancelled      somebody asked the fit to stop
       +-- TrainingTimeout        the fit took longer than the configuration allows
+      +-- WorkerLost             the process that trained on another worker vanished: retry makes sense
 
 Every class takes its arguments positionally, so that instances survive pickling between processes, and
 says in ``retryable`` whether trying again can help. Messages say what, where and what to do next.
@@ -168,3 +169,9 @@ class TrainingCancelled(TrainingError):
 
 class TrainingTimeout(TrainingError):
     """The fit took longer than ``runtime.timeout_minutes``; its last checkpoint is kept."""
+
+
+class WorkerLost(TrainingError):
+    """The process that trained on another worker vanished; its last checkpoint is kept."""
+
+    retryable = True

@@ -4,7 +4,12 @@ import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 from servers import other_s3, s3, seaweedfs  # noqa: F401  (fixtures)
+
+# a loaded machine is no failure: what an example may take is pytest's timeout
+settings.register_profile("project", deadline=None)
+settings.load_profile("project")
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(Path(__file__).parent / "unit"))

@@ -18,7 +18,7 @@ from recsys.types import Json
 
 # What a run may differ in and still give the same models; the data version stands for the data section.
 _IRRELEVANT_SECTIONS = {"data", "registry"}
-_IRRELEVANT_RUNTIME = {"threads", "retries", "timeout_minutes"}
+_IRRELEVANT_RUNTIME = {"threads", "retries", "retry_delay_seconds", "timeout_minutes", "gpu_pickup_seconds"}
 
 
 def load_config(path: Path | None, overrides: Sequence[str] = ()) -> TrainingConfig:

@@ -173,6 +173,10 @@ class RegistryConfig(Section):
 
     keep_versions: int = Field(10, ge=1, description="Versions per model type that gc never collects.")
     grace_hours: float = Field(48.0, ge=0, description="Age below which gc touches nothing.")
+    single_writer: bool = Field(
+        False,
+        description="Promise that one process at most writes: allows stores without create-once writes.",
+    )
 
 
 class RuntimeConfig(Section):
@@ -182,7 +186,15 @@ class RuntimeConfig(Section):
     models: tuple[ModelName, ...] = Field(("als", "bpr"), min_length=1, description="Models to train.")
     threads: int | None = Field(None, ge=1, description="Threads in all; None: those this process may use.")
     retries: int = Field(3, ge=0, description="How often a stage is tried again after a passing failure.")
+    retry_delay_seconds: float = Field(
+        5.0,
+        ge=0,
+        description="Pause before the first retry; it doubles each time, up to half is added at random.",
+    )
     timeout_minutes: float = Field(120.0, gt=0, description="Longest time one training may take.")
+    gpu_pickup_seconds: float = Field(
+        300.0, gt=0, description="How long a GPU worker has to take ALS before it falls back or fails."
+    )
 
 
 class TrainingConfig(Section):
