@@ -1,7 +1,13 @@
-"""What the Prefect UI shows of a run: the table of metrics and the report as Markdown."""
+"""What the Prefect UI shows of a run: metrics, report, curves, and where the models lie."""
 
-from prefect.artifacts import create_markdown_artifact, create_table_artifact
+from prefect.artifacts import (
+    create_image_artifact,
+    create_link_artifact,
+    create_markdown_artifact,
+    create_table_artifact,
+)
 
+from recsys.reporting.images import data_uri, training_curves
 from recsys.reporting.tables import metric_rows, render_markdown
 from recsys.types import Json
 
@@ -17,4 +23,29 @@ def show_result(result: Json) -> None:
         key="train-cf-report",
         markdown=render_markdown(result),
         description=f"Decision and numbers of run {result['run_id']}",
+    )
+    for model, facts in result["models"].items():
+        for image in training_curves(result, model):
+            create_image_artifact(
+                data_uri(image.svg),
+                key=f"train-cf-{model}-{image.what.replace(' ', '-')}",
+                description=f"{model.upper()}, {image.what}: {image.legend}. "
+                f"Best of {facts['iterations']} steps: {facts['best_iteration']}",
+            )
+    for model, uri in result["artifacts"].items():
+        create_link_artifact(
+            uri,
+            key=f"train-cf-{model}-model",
+            link_text=result["models"][model]["model_id"],
+            description=f"The files of this {model.upper()} in the registry",
+        )
+
+
+def show_prepared(prepared: Json) -> None:
+    """Create the artifact of a data version: what each step of the preparation dropped, and why."""
+    create_table_artifact(
+        key="prepare-data-funnel",
+        table=[step for step in prepared["funnel"] if step["rows"]],
+        description=f"Rows dropped on the way from {prepared['rows_in']} to {prepared['rows_out']}, "
+        f"data version {prepared['version']}",
     )

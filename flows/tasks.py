@@ -2,25 +2,30 @@
 
 import threading
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+import httpx
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State, TaskRun
 from prefect.tasks import Task, exponential_backoff
 
+from flows.events import emit_champion_changed
+from flows.progress import TrainingProgress
 from recsys.config.load import load_config
+from recsys.config.schema import RuntimeConfig
 from recsys.errors import RecsysError
 from recsys.pipeline.decide import decide_and_promote, finish_run
 from recsys.pipeline.evaluate import evaluate_models
 from recsys.pipeline.fit import FitReference, fit_model
 from recsys.pipeline.publish import publish_model
-from recsys.pipeline.run import RunReference, open_run
+from recsys.pipeline.run import RunReference, finished_result, open_run
 from recsys.types import Json
 
-_RETRIES = load_config(None).runtime.retries
-_FIRST_DELAY_SECONDS = 2
+AnyTask = TypeVar("AnyTask", bound=Task[Any, Any])
+_LIMIT_SECONDS = 1800.0  # for stages without a limit of their own
 _JITTER = 0.5
 
 
@@ -32,25 +37,37 @@ def retry_makes_sense(_task: Task[Any, Any], _run: TaskRun, state: State[Any]) -
         return error.retryable
     except TimeoutError:
         return False
-    except (ConnectionError, OSError):
+    except (httpx.TransportError, OSError):  # the first: the Prefect server cannot be reached
         return True
     except Exception:  # noqa: BLE001 - the outermost door: whatever else it was, do not repeat it
         return False
     return False
 
 
-_LIMIT_SECONDS = 1800.0  # for stages without a limit of their own
-_STAGE: dict[str, Any] = {
-    "retries": _RETRIES,
-    "retry_delay_seconds": exponential_backoff(_FIRST_DELAY_SECONDS),
-    "retry_jitter_factor": _JITTER,
-    "retry_condition_fn": retry_makes_sense,
+def retry_rule(runtime: RuntimeConfig) -> dict[str, Any]:
+    """Return the options of a task that say how often and after which pauses it is tried again."""
+    return {
+        "retries": runtime.retries,
+        "retry_delay_seconds": exponential_backoff(runtime.retry_delay_seconds),
+        "retry_jitter_factor": _JITTER,
+        "retry_condition_fn": retry_makes_sense,
+    }
+
+
+# No cache: Prefect would hash the inputs. No stored results: what is durable lies in the store already.
+STAGE: dict[str, Any] = {
+    **retry_rule(RuntimeConfig()),
     "cache_policy": NO_CACHE,
     "persist_result": False,
 }
 
 
-@task(name="open run", timeout_seconds=_LIMIT_SECONDS, **_STAGE)
+def of_run(stage: AnyTask, run: RunReference, **options: Any) -> AnyTask:
+    """Return the task with the retry rule of the run's configuration."""
+    return stage.with_options(**retry_rule(run.config.runtime), **options)
+
+
+@task(name="open run", timeout_seconds=_LIMIT_SECONDS, **STAGE)
 def open_run_task(
     store_uri: str,
     data_version: str,
@@ -58,38 +75,52 @@ def open_run_task(
     overrides: Sequence[str],
     force: bool,
     output: str | None,
-) -> RunReference:
-    """Pin the data version and the configuration of this run."""
+) -> tuple[RunReference, Json | None]:
+    """Pin data version and configuration; return the run, and its result if it ended well before."""
     config = load_config(Path(config_path) if config_path else None, overrides)
-    return open_run(store_uri, config, data_version=data_version, force=force, output=output)
+    run = open_run(store_uri, config, data_version=data_version, force=force, output=output)
+    return run, finished_result(run)
+
+
+@task(name="hold run", timeout_seconds=_LIMIT_SECONDS, **STAGE)
+def hold_run_task(held: ExitStack, run: RunReference) -> None:
+    """Take the lease that keeps garbage collection away from the run; ``held`` gives it back."""
+    held.enter_context(run.lease())
 
 
 # Prefect cannot interrupt a worker thread, so a training keeps runtime.timeout_minutes by itself.
-@task(task_run_name="fit {model}", **_STAGE)
+@task(task_run_name="fit {model}", **STAGE)
 def fit_task(run: RunReference, model: str, cancelled: threading.Event) -> FitReference:
     """Train one model; a retry goes on from its last checkpoint."""
-    return fit_model(run, model, cancelled=cancelled.is_set)
+    with TrainingProgress(run, model) as progress:
+        return fit_model(run, model, on_progress=progress, cancelled=cancelled.is_set)
 
 
-@task(name="evaluate", timeout_seconds=_LIMIT_SECONDS, **_STAGE)
+@task(name="evaluate", timeout_seconds=_LIMIT_SECONDS, **STAGE)
 def evaluate_task(run: RunReference, fits: Sequence[FitReference]) -> Json:
     """Measure models, champion and baselines on the same users."""
     return evaluate_models(run, fits)
 
 
-@task(task_run_name="register {fit.model}", timeout_seconds=_LIMIT_SECONDS, **_STAGE)
+@task(task_run_name="register {fit.model}", timeout_seconds=_LIMIT_SECONDS, **STAGE)
 def publish_task(run: RunReference, fit: FitReference, evaluation: Json) -> str:
     """Write the immutable version and register it as a candidate."""
     return publish_model(run, fit, evaluation)
 
 
-@task(name="decide and promote", timeout_seconds=_LIMIT_SECONDS, **_STAGE)
+@task(name="decide and promote", timeout_seconds=_LIMIT_SECONDS, **STAGE)
 def decide_task(run: RunReference, model_ids: Mapping[str, str], evaluation: Json) -> Json:
-    """Ask the gates and move the champion alias if they agree."""
-    return decide_and_promote(run, model_ids, evaluation)
+    """Ask the gates, move the champion alias if they agree, and tell the world when it moved."""
+    decision = decide_and_promote(run, model_ids, evaluation)
+    if decision["promote"]:
+        before = evaluation["champion_before"]
+        emit_champion_changed(
+            run.store_uri, decision["champion"], before and before["model_id"], decision["reasons"]
+        )
+    return decision
 
 
-@task(name="report", timeout_seconds=_LIMIT_SECONDS, **_STAGE)
+@task(name="report", timeout_seconds=_LIMIT_SECONDS, **STAGE)
 def finish_task(
     run: RunReference,
     fits: Sequence[FitReference],

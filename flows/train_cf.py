@@ -5,6 +5,7 @@
 
 import threading
 from collections.abc import Sequence
+from contextlib import ExitStack
 
 from flows.embedded import use_embedded_server
 
@@ -16,10 +17,21 @@ from prefect.futures import PrefectFuture
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows.artifacts import show_result
-from flows.tasks import decide_task, evaluate_task, finish_task, fit_task, open_run_task, publish_task
+from flows.gpu_route import fit_on_gpu_task, goes_to_gpu_pool
+from flows.identity import show_identity
+from flows.tasks import (
+    decide_task,
+    evaluate_task,
+    finish_task,
+    fit_task,
+    hold_run_task,
+    of_run,
+    open_run_task,
+    publish_task,
+)
 from recsys.config.settings import default_store_uri
 from recsys.pipeline.fit import FitReference
-from recsys.pipeline.run import RunReference, finished_result
+from recsys.pipeline.run import RunReference
 from recsys.types import Json
 
 _WORKERS = 4  # the trainings of a night, and room for what runs beside them
@@ -50,33 +62,38 @@ def train_cf(
         force: train anew what an earlier run of the same data and configuration has trained.
         output: local directory for copies of the artifacts.
     """
-    run = open_run_task(store or default_store_uri(), data_version, config_path, overrides, force, output)
-    finished = finished_result(run)
+    run, finished = open_run_task(
+        store or default_store_uri(), data_version, config_path, overrides, force, output
+    )
+    show_identity(run)
     result = {**finished, "reused": True} if finished else _night(run)
     show_result(result)
     return result
 
 
 def _night(run: RunReference) -> Json:
-    with run.lease():
+    with ExitStack() as held:
+        of_run(hold_run_task, run)(held, run)
         fits, failures = _fit_side_by_side(run)
+        finish = of_run(finish_task, run)
         if not fits:
-            return finish_task(run, fits, None, {}, None, failures)
-        evaluation = evaluate_task(run, fits)
-        model_ids = {fit.model: publish_task(run, fit, evaluation) for fit in fits}
-        decision = decide_task(run, model_ids, evaluation)
-        return finish_task(run, fits, evaluation, model_ids, decision, failures)
+            return finish(run, fits, None, {}, None, failures)
+        evaluation = of_run(evaluate_task, run)(run, fits)
+        publish = of_run(publish_task, run)
+        model_ids = {fit.model: publish(run, fit, evaluation) for fit in fits}
+        decision = of_run(decide_task, run)(run, model_ids, evaluation)
+        return finish(run, fits, evaluation, model_ids, decision, failures)
 
 
 def _fit_side_by_side(run: RunReference) -> tuple[list[FitReference], dict[str, str]]:
     """Return the fits that ended well and the causes of those that did not; a cancelled flow stops both."""
     cancelled = threading.Event()
-    config = run.config.runtime
-    fit = fit_task.with_options(retries=config.retries)
     try:
-        futures: dict[str, PrefectFuture[FitReference]] = {
-            model: fit.submit(run, model, cancelled) for model in config.models
-        }
+        futures: dict[str, PrefectFuture[FitReference]] = {}
+        for model in run.config.runtime.models:
+            fit = fit_on_gpu_task if goes_to_gpu_pool(run, model) else fit_task
+            tags = {*fit.tags, model}
+            futures[model] = of_run(fit, run, tags=tags).submit(run, model, cancelled)
         for future in futures.values():
             future.wait()
     except BaseException:

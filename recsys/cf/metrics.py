@@ -80,6 +80,28 @@ def average_precision_at_k(predictions: Sequence[int], ground_truth: Set[int], k
     return total / min(len(ground_truth), k)
 
 
+def auc(ranking: Sequence[int], ground_truth: Set[int]) -> float:
+    """Return the area under the ROC curve: the share of (relevant, other) pairs ranked in the right order.
+
+    Args:
+        ranking: All unseen item_idx, best first. A relevant item that is not in it loses every pair.
+        ground_truth: The relevant item_idx.
+
+    Returns:
+        A number in [0, 1]; 0.0 when nothing is relevant; a relevant item that has no other to lose to wins.
+    """
+    if not ground_truth:
+        return 0.0
+    n_others = sum(item not in ground_truth for item in ranking)
+    n_others_above, total = 0, 0.0
+    for item in ranking:
+        if item in ground_truth:
+            total += 1.0 - n_others_above / n_others if n_others else 1.0
+        else:
+            n_others_above += 1
+    return total / len(ground_truth)
+
+
 _FUNCTIONS = dict(
     zip(
         METRICS,

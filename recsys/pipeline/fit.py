@@ -59,11 +59,11 @@ def fit_model(
 
     An interrupted one goes on from its last checkpoint and ends with the same bytes.
     """
-    store, prefix = run.open_store(), f"{run.prefix}/{model}"
-    document = read_document(store, f"{prefix}/fit.json")
-    if document is not None:
+    finished = finished_fit(run, model)
+    if finished is not None:
         logger.info("%s of %s is trained already", model, run.run_id)
-        return _reference(model, prefix, document)
+        return finished
+    store, prefix = run.open_store(), f"{run.prefix}/{model}"
     data = load_dataset(run)
     shares = _thread_shares(run.config.runtime.threads or available_threads())
     with shares.join():
@@ -82,6 +82,13 @@ def fit_model(
     document = write_once(store, f"{prefix}/fit.json", {**_facts(fitter, choice, result), **facts})
     logger.info("%s trained in %.1f s", model, (ended_at - started_at).total_seconds())
     return _reference(model, prefix, document)
+
+
+def finished_fit(run: RunReference, model: str) -> FitReference | None:
+    """Return the fit of this run and model if it ended well before, on whichever worker, else None."""
+    prefix = f"{run.prefix}/{model}"
+    document = read_document(run.open_store(), f"{prefix}/fit.json")
+    return None if document is None else _reference(model, prefix, document)
 
 
 def load_factors(run: RunReference, fit: FitReference) -> Factors:

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recsys.cf.metrics import METRICS
+from recsys.cf.scoring.ranks import NEVER
 from recsys.types import IndexVector
 
 Vector = NDArray[np.float64]
@@ -38,6 +39,30 @@ def metrics_from_ranks(
         values = _at_cutoff(sorted_ranks, user, nth, n_relevant, k)
         columns.update({f"{name}@{k}": values[name] for name in METRICS})
     return columns
+
+
+def auc_from_ranks(ranks: IndexVector, indptr: NDArray[np.int64], n_unseen: NDArray[np.int64]) -> Vector:
+    """Return the area under the ROC curve of every user: the share of (relevant, other) pairs in order.
+
+    Args:
+        ranks: As for ``metrics_from_ranks``; a held-out item that is never recommended loses every pair.
+        indptr: As for ``metrics_from_ranks``.
+        n_unseen: int64 (n_users,), unseen items of each user.
+
+    Returns:
+        float64 (n_users,), formula as ``recsys.cf.metrics.auc``.
+    """
+    n_relevant = np.diff(indptr)
+    user = np.repeat(np.arange(len(n_relevant)), n_relevant)
+    reachable = ranks != NEVER
+    sorted_ranks = ranks[np.lexsort((ranks, user))].astype(np.int64)
+    n_better_relevant = np.arange(len(ranks)) - indptr[user]
+    n_reachable = np.bincount(user, weights=reachable, minlength=len(n_relevant))
+    n_others = (n_unseen - n_reachable)[user]
+    # NEVER sorts last, so that a reachable item has only reachable ones above it
+    lost = np.where(sorted_ranks == NEVER, n_others, sorted_ranks - n_better_relevant)
+    shares = np.divide(lost, n_others, out=np.where(sorted_ranks == NEVER, 1.0, 0.0), where=n_others > 0)
+    return 1.0 - np.bincount(user, weights=shares, minlength=len(n_relevant)) / n_relevant
 
 
 def _at_cutoff(

@@ -175,7 +175,7 @@ class _AlsFit:
         self.control.report(row)
         if self.best.exhausted:
             raise _EnoughIterations
-        if self.device == "cpu":
+        if self.device != "gpu":
             self.model.num_threads = threads  # read anew in each iteration
         self.clock = time.perf_counter()
 

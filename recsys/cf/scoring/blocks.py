@@ -1,23 +1,13 @@
 """Scorers: what gives the scores of a block of users over all items, whatever the model behind."""
 
-import threading
-from functools import cache
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from threadpoolctl import ThreadpoolController
 
+from recsys.cf.scoring.walk import TILE_USERS, one_blas_thread
 from recsys.rng import derive_seed
 from recsys.types import Factors, FloatMatrix, IndexVector
-
-# Users in one matrix product. BLAS picks another kernel, hence other last bits, for other shapes: with one
-# fixed shape a score depends on the two factor rows alone, never on the block its user came in.
-TILE_USERS = 128
-
-# BLAS is held at one thread during a product: its threads spin after each one and starve the compiled kernels.
-# The limit belongs to the process, so two Python threads must not set and restore it in turns.
-_blas_lock = threading.Lock()
 
 
 class Scorer(Protocol):
@@ -38,24 +28,38 @@ class FactorScorer:
 
     def __init__(self, factors: Factors) -> None:
         self._user_factors = factors.user_factors
-        self._item_factors = np.ascontiguousarray(factors.item_factors)
+        # BLAS packs rows of V^T faster than columns of V
+        self._item_columns = np.ascontiguousarray(factors.item_factors.T)
 
     @property
     def n_items(self) -> int:
         """Number of items, the columns of the scores."""
-        return int(self._item_factors.shape[0])
+        return int(self._item_columns.shape[1])
 
     def scores(self, user_idx: IndexVector) -> FloatMatrix:
         """Return U[user_idx] . V^T, float32 (len(user_idx), n_items), computed by one BLAS thread."""
-        n_padded = -(-len(user_idx) // TILE_USERS) * TILE_USERS
-        rows = np.zeros((n_padded, self._user_factors.shape[1]), dtype=np.float32)
-        np.take(self._user_factors, user_idx, axis=0, out=rows[: len(user_idx)])
-        scores = np.empty((n_padded, self.n_items), dtype=np.float32)
-        with _blas_lock, _blas_libraries().limit(limits=1):
-            for start in range(0, n_padded, TILE_USERS):
-                tile = slice(start, start + TILE_USERS)
-                np.matmul(rows[tile], self._item_factors.T, out=scores[tile])
-        return scores[: len(user_idx)]
+        return tiled_product(np.take(self._user_factors, user_idx, axis=0), self._item_columns)
+
+
+def tiled_product(rows: FloatMatrix, columns: FloatMatrix) -> FloatMatrix:
+    """Return rows @ columns, float32, in products of one fixed shape: a row's bits don't depend on the others.
+
+    Args:
+        rows: float32 (n, factors).
+        columns: float32 (factors, n_items), C order.
+    """
+    n_padded = -(-len(rows) // TILE_USERS) * TILE_USERS
+    if len(rows) < n_padded:
+        padded = np.zeros((n_padded, rows.shape[1]), dtype=np.float32)
+        padded[: len(rows)] = rows
+    else:
+        padded = rows
+    products = np.empty((n_padded, columns.shape[1]), dtype=np.float32)
+    with one_blas_thread():
+        for start in range(0, n_padded, TILE_USERS):
+            tile = slice(start, start + TILE_USERS)
+            np.matmul(padded[tile], columns, out=products[tile])
+    return products[: len(rows)]
 
 
 class ItemScorer:
@@ -94,12 +98,6 @@ class RandomScorer:
             scores[row] = _mix(self._item_bits ^ bits) >> np.uint32(8)
         scores *= np.float32(2.0**-24)
         return scores
-
-
-@cache
-def _blas_libraries() -> Any:
-    """Return the controller of the loaded BLAS libraries; finding them costs milliseconds, a limit nothing."""
-    return ThreadpoolController().select(user_api="blas")
 
 
 def _mix(bits: NDArray[np.uint32]) -> NDArray[np.uint32]:

@@ -1,8 +1,7 @@
 """Where the scores of a model lie over items unseen in train, streamed block by block."""
 
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -10,6 +9,8 @@ from numpy.typing import NDArray
 
 from recsys.cf.data.dataset import UserItemSets
 from recsys.cf.scoring.blocks import Scorer
+from recsys.cf.scoring.ranks import unseen_scores
+from recsys.cf.scoring.walk import walk
 from recsys.errors import DivergedError, TrainingError
 from recsys.types import IndexVector, ScoreRange
 
@@ -67,7 +68,7 @@ def measure_score_distribution(
         users: int32, the users to score, distinct.
         seen: Items per user_idx that are left out.
         method: Whose users they are, recorded in the range.
-        block_users: Users scored at a time.
+        block_users: Users scored at a time, bounds the memory; see ``walk``.
         max_exact_samples: Up to so many scores all are held (4 bytes each) and percentiles are exact, linear
             between neighbours; beyond, the users are scored twice and percentiles come from a histogram of
             250,000 bins, with an error of at most (max - min) / 250,000.
@@ -80,9 +81,11 @@ def measure_score_distribution(
         TrainingError: No score at all, or p01 equals p99 so that nothing can be normalised.
 
     Notes:
-        Deterministic; moments are summed in float64, in the order of ``users``. O(len(users) x n_items).
+        Deterministic at any number of threads and ``block_users``; moments are summed in float64, in the
+        order of ``users``. O(len(users) x n_items).
     """
-    n_samples = len(users) * scorer.n_items - int((seen.indptr[users + 1] - seen.indptr[users]).sum())
+    n_unseen = scorer.n_items - seen.counts()[users]
+    n_samples = int(n_unseen.sum())
     if n_samples == 0:
         raise TrainingError(
             f"score range: no scores to measure, {len(users)} users in the {method.replace('_', ' ')} and "
@@ -91,10 +94,22 @@ def measure_score_distribution(
     moments = _Moments()
     exact = n_samples <= max_exact_samples
     samples = np.empty(n_samples if exact else 0, dtype=np.float32)
-    for unseen in _unseen_scores(scorer, users, seen, block_users):
+
+    first_sample = np.zeros(len(seen), dtype=np.int64)
+    first_sample[users] = np.cumsum(n_unseen) - n_unseen
+
+    def unseen(tile: IndexVector) -> NDArray[np.float32]:
+        return unseen_scores(scorer.scores(tile), tile, seen)
+
+    def look(tile: IndexVector) -> _Moments:
+        values = unseen(tile)
         if exact:
-            samples[moments.n : moments.n + len(unseen)] = unseen
-        moments.add(unseen)
+            start = first_sample[tile[0]]
+            samples[start : start + len(values)] = values
+        return _moments_of(values)
+
+    for found in walk(users, look, block_users=block_users):
+        moments.add(found)
     low, high = moments.low, moments.high
     if high == low:
         raise _degenerate(method, low, high, n_samples)
@@ -103,8 +118,10 @@ def measure_score_distribution(
         p01, p50, p99 = _exact_quantiles(samples, (0.01, 0.5, 0.99))
     else:
         fine = np.zeros(_FINE_BINS, dtype=np.int64)
-        for unseen in _unseen_scores(scorer, users, seen, block_users):
-            fine += _histogram(unseen, low, high)
+        for counts in walk(
+            users, lambda tile: _histogram(unseen(tile), low, high), block_users=block_users
+        ):
+            fine += counts
         p01, p50, p99 = _binned_quantiles(fine, low, high, (0.01, 0.5, 0.99))
     if p01 >= p99:
         raise _degenerate(method, p01, p99, n_samples)
@@ -123,19 +140,6 @@ def _degenerate(method: str, p01: float, p99: float, n_samples: int) -> Training
     )
 
 
-def _unseen_scores(
-    scorer: Scorer, users: IndexVector, seen: UserItemSets, block_users: int
-) -> Iterator[NDArray[np.float32]]:
-    """Yield the scores of each block over unseen items, float32, user by user."""
-    for start in range(0, len(users), block_users):
-        block = users[start : start + block_users]
-        scores = scorer.scores(block)
-        unseen = np.ones(scores.shape, dtype=np.bool_)
-        for row, user_idx in enumerate(block):
-            unseen[row, seen.row(int(user_idx))] = False
-        yield scores[unseen]
-
-
 @dataclass
 class _Moments:
     """Count, extremes, mean and sum of squared deviations, merged block by block (Chan et al. 1983)."""
@@ -144,29 +148,34 @@ class _Moments:
     low: float = math.inf
     high: float = -math.inf
     mean: float = 0.0
-    _squares: float = field(default=0.0, repr=False)
+    squares: float = 0.0
 
     @property
     def std(self) -> float:
-        return math.sqrt(self._squares / self.n)
+        return math.sqrt(self.squares / self.n)
 
-    def add(self, values: NDArray[np.float32]) -> None:
-        if not len(values):
+    def add(self, other: "_Moments") -> None:
+        if not other.n:
             return
-        low, high = float(values.min()), float(values.max())
-        if not math.isfinite(low + high):
-            raise DivergedError(
-                f"score range: NaN or infinite scores (seen {low:g} to {high:g}); the factors are unusable: "
-                "train again with a lower learning rate or alpha, or a higher regularization"
-            )
-        deviations = values.astype(np.float64)
-        mean = float(deviations.mean())
-        deviations -= mean
-        squares = float(np.square(deviations, out=deviations).sum())
-        n = self.n + len(values)
-        self._squares += squares + (mean - self.mean) ** 2 * self.n * len(values) / n
-        self.mean += (mean - self.mean) * len(values) / n
-        self.n, self.low, self.high = n, min(self.low, low), max(self.high, high)
+        n = self.n + other.n
+        self.squares += other.squares + (other.mean - self.mean) ** 2 * self.n * other.n / n
+        self.mean += (other.mean - self.mean) * other.n / n
+        self.n, self.low, self.high = n, min(self.low, other.low), max(self.high, other.high)
+
+
+def _moments_of(values: NDArray[np.float32]) -> _Moments:
+    if not len(values):
+        return _Moments()
+    low, high = float(values.min()), float(values.max())
+    if not math.isfinite(low + high):
+        raise DivergedError(
+            f"score range: NaN or infinite scores (seen {low:g} to {high:g}); the factors are unusable: "
+            "train again with a lower learning rate or alpha, or a higher regularization"
+        )
+    deviations = values.astype(np.float64)
+    mean = float(deviations.mean())
+    deviations -= mean
+    return _Moments(len(values), low, high, mean, float(np.square(deviations, out=deviations).sum()))
 
 
 def _histogram(values: NDArray[np.float32], low: float, high: float) -> NDArray[np.int64]:

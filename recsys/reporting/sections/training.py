@@ -88,7 +88,8 @@ def settings(result: Json) -> Markup | None:
     return join(listed) if listed else None
 
 
-def _curves_of(name: str, model: Json) -> list[Markup]:
+def curve_plots(name: str, model: Json) -> dict[str, Markup]:
+    """Return a model's curves, "training loss" and "validation", those with at least two points."""
     history = rows(model, "history")
     unit = "epoch" if any("epoch" in row for row in history) else "iteration"
     best = number(model, "best_iteration")
@@ -103,6 +104,12 @@ def _curves_of(name: str, model: Json) -> list[Markup]:
         ),
         "validation": _plot(f"{label(name)} validation", unit, watched, best_x=best),
     }
+    return {what: plot for what, plot in plots.items() if plot}
+
+
+def _curves_of(name: str, model: Json) -> list[Markup]:
+    unit = "epoch" if any("epoch" in row for row in rows(model, "history")) else "iteration"
+    best = number(model, "best_iteration")
     ending = "stopped early" if model.get("stopped_early") else "ran to the end"
     steps = number(model, "iterations")
     note = (
@@ -110,7 +117,9 @@ def _curves_of(name: str, model: Json) -> list[Markup]:
         if steps is not None
         else None
     )
-    return [panel(f"{label(name)}: {what}", plot, note=note) for what, plot in plots.items() if plot]
+    return [
+        panel(f"{label(name)}: {what}", plot, note=note) for what, plot in curve_plots(name, model).items()
+    ]
 
 
 def _plot(title: str, unit: str, lines: Sequence[Series], *, best_x: float | None = None) -> Markup | None:
