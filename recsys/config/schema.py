@@ -102,14 +102,33 @@ class BprConfig(Section):
     )
     factors: int = Field(64, ge=1, le=4096, description="Dimensions of a factor vector.")
     learning_rate: float = Field(0.05, gt=0, le=10, description="Step of the stochastic gradient.")
-    learning_rate_schedule: Literal["step", "constant"] = Field(
-        "step", description="step: times 0.9 every 10 epochs; constant."
+    learning_rate_schedule: Literal["step", "constant", "cosine"] = Field(
+        "step", description="step: times 0.9 every 10 epochs; constant; cosine: down to 0 in the last epoch."
     )
     regularization: float = Field(1e-4, ge=0, description="L2 weight on the three rows of a triplet.")
+    user_regularization: float | None = Field(None, ge=0, description="The same for users alone.")
+    positive_regularization: float | None = Field(
+        None, ge=0, description="The same for positive items alone."
+    )
+    negative_regularization: float | None = Field(
+        None, ge=0, description="The same for negative items alone."
+    )
+    item_bias: bool = Field(
+        False, description="One more column: the item's bias, against a constant 1 of every user."
+    )
     epochs: int = Field(50, ge=1, description="Epochs at most.")
     samples_per_epoch: int = Field(5, ge=1, description="Triplets per positive and epoch.")
-    negative_sampling: Literal["hard_mixed", "hard_merged", "uniform", "popularity"] = Field(
-        "hard_mixed", description="Where negatives come from."
+    negative_sampling: Literal["hard_mixed", "hard_merged", "uniform", "popularity", "adaptive"] = Field(
+        "hard_mixed",
+        description="Where negatives come from; adaptive: the best-scored of several unseen ones.",
+    )
+    adaptive_candidates: int = Field(
+        4, ge=2, le=256, description="adaptive: unseen candidates, of which the best-scored is the negative."
+    )
+    adaptive_refreshes: int = Field(
+        1,
+        ge=1,
+        description="adaptive: times per epoch that draws see fresh factors; at most samples_per_epoch.",
     )
     hard_negative_ratio: float = Field(0.3, ge=0, le=1, description="Share of hard negatives.")
     init_std: float = Field(0.01, gt=0, description="Standard deviation of the initial factors.")
@@ -122,16 +141,34 @@ class BprConfig(Section):
         le=64,
         description="User blocks that may run in parallel; part of the result, unlike threads.",
     )
+    warm_start: bool = Field(
+        False, description="Start from the newest registered BPR model, its factors matched by ids."
+    )
+
+    @model_validator(mode="after")
+    def _a_refresh_has_samples(self) -> "BprConfig":
+        if self.negative_sampling == "adaptive" and self.adaptive_refreshes > self.samples_per_epoch:
+            raise ValueError("adaptive_refreshes must be at most samples_per_epoch")
+        return self
 
 
 class EvaluationConfig(Section):
     """How models are measured."""
 
     k_values: tuple[int, ...] = Field((10, 20), min_length=1, description="Cutoffs of the metrics.")
-    popularity: Literal["train_counts", "num_sold_time"] = Field(
-        "train_counts", description="What the popularity baseline ranks by."
+    popularity: Literal["train_counts", "num_sold_time", "recent"] = Field(
+        "train_counts", description="What the popularity baseline, which the gates ask, ranks by."
     )
-    block_users: int = Field(1024, ge=1, description="Users scored at a time; bounds the memory.")
+    recent_days: int = Field(30, ge=1, description="Days of train that the recent popularity counts.")
+    auc: bool = Field(False, description="Also measure the area under the ROC curve.")
+    diversity: bool = Field(
+        False, description="Also measure the diversity of the lists, where the data version has embeddings."
+    )
+    block_users: int = Field(
+        8192,
+        ge=1,
+        description="Users scored at a time, all threads together, at least 128; bounds the memory.",
+    )
     bootstrap_resamples: int = Field(2000, ge=1000, description="Resamples of the paired bootstrap.")
     confidence_level: float = Field(0.95, gt=0.5, lt=1, description="Level of all intervals.")
     score_range_exact_samples: int = Field(

@@ -26,6 +26,7 @@ from recsys.config.settings import available_threads
 from recsys.errors import IntegrityError
 from recsys.pipeline.lineage import last_settings
 from recsys.pipeline.run import RunReference, load_dataset
+from recsys.pipeline.warm import load_warm_start, newest_model
 from recsys.storage.documents import put_deterministic, read_document, write_once
 from recsys.types import Factors, HistoryRow, Json
 
@@ -118,6 +119,7 @@ class _Fitter:
         self.run, self.model, self.data = run, model, data
         self.config = run.section(model)
         self.cancelled, self.shares, self.on_progress = cancelled, shares, on_progress
+        self.warm_from: str | None = None
         self.deadline = time.monotonic() + run.config.runtime.timeout_minutes * 60
         held_out = data.held_out("validation")
         self.validation_users = int(np.count_nonzero(held_out.counts()))
@@ -148,9 +150,19 @@ class _Fitter:
             kept = write_once(
                 store,
                 key,
-                {"settings": dict(choice.settings), "trials": list(choice.trials), "note": choice.note},
+                {
+                    "settings": dict(choice.settings),
+                    "trials": list(choice.trials),
+                    "note": choice.note,
+                    "warm_from": self._warm_from(),
+                },
             )
+        self.warm_from = kept["warm_from"]
         return Choice(kept["settings"], tuple(kept["trials"]), kept["note"])
+
+    def _warm_from(self) -> str | None:
+        warm = self.model == "bpr" and self.config.warm_start
+        return newest_model(self.run, self.model) if warm else None
 
     def fit(
         self, settings: Mapping[str, Any], *, trial: bool, checkpoints: StoreCheckpoints | None = None
@@ -171,7 +183,8 @@ class _Fitter:
             return fit_als(user_items, config, seed=seed, validate=self.validate, control=control)
         if trial:
             config = config.model_copy(update={"epochs": min(config.epochs, _TRIAL_EPOCHS)})
-        return fit_bpr(self.pools, config, seed=seed, validate=self.validate, control=control)
+        warm = None if trial or not self.warm_from else load_warm_start(self.run, self.warm_from, self.data)
+        return fit_bpr(self.pools, config, seed=seed, warm=warm, validate=self.validate, control=control)
 
 
 @cache
@@ -206,6 +219,7 @@ def _facts(fitter: _Fitter, choice: Choice, result: FitResult) -> Json:
         "fit_seconds": result.seconds,
         "device": result.device,
         "resumed_from": result.resumed_from,
+        "warm_from": fitter.warm_from,
         "peak_memory_bytes": max(int(row.get("peak_memory_bytes") or 0) for row in result.history),
     }
 

@@ -136,9 +136,11 @@ def _metadata(run: RunReference, parts: _Parts) -> Json:
         "iterations": fit["iterations"],
         "stopped_early": fit["stopped_early"],
         "resumed_from": fit["resumed_from"],
+        "warm_from": fit["warm_from"],
         "trials": fit["trials"],
         "search_note": fit["search_note"],
         "score_range": parts.evaluation["score_range"],
+        "cold_start_performance": parts.evaluation["cold_start_performance"],
         "sampling": {name: last[name] for name in last if name.startswith("share_")},
         "bert_initialization": {"enabled": False},
     }

@@ -24,6 +24,7 @@ _FIT_KEYS = (
     "fit_seconds",
     "device",
     "resumed_from",
+    "warm_from",
     "peak_memory_bytes",
 )
 
@@ -42,6 +43,7 @@ def assemble_result(
     Everything in it is JSON; times are UTC; it never holds a matrix.
     """
     evaluated = evaluation or {"models": {}, "baselines": {}, "comparisons": [], "champion_before": None}
+    evaluated = {"cold_users": None, **evaluated}
     store = run.open_store()
     models: Json = {}
     for fit in fits:
@@ -68,6 +70,7 @@ def assemble_result(
         "baselines": evaluated["baselines"],
         "comparisons": evaluated["comparisons"],
         "champion_before": evaluated["champion_before"],
+        "cold_users": evaluated["cold_users"],
         "decision": decision,
         "overlap_seconds": overlap_seconds(fits),
         "threads": run.config.runtime.threads or available_threads(),

@@ -11,6 +11,7 @@ from recsys.cf.models.bpr_kernel import (
     HARDNESS,
     LOSS,
     ORDERED,
+    Regularization,
     aligned_copy,
     balanced_blocks,
     run_epoch,
@@ -18,6 +19,8 @@ from recsys.cf.models.bpr_kernel import (
     tournament,
 )
 from recsys.cf.sampling.dual import draw_negatives
+
+REG = Regularization(user=0.01, positive=0.02, negative=0.05)
 
 
 def make_schedule(n_workers=4, samples=3, seed=0, n_users=60, n_items=40):
@@ -40,7 +43,7 @@ def random_factors(n_users, n_items, factors, seed=5):
     return tuple(random.normal(0, 0.3, (n, factors)).astype(np.float32) for n in (n_users, n_items))
 
 
-def sequential_sgd(U, V, triplets, lr, reg):
+def sequential_sgd(U, V, triplets, lr, reg, bias_column=None):
     """Plain BPR steps in float64, one triplet after the other (Rendle et al. 2009, figure 4)."""
     U, V = U.astype(np.float64), V.astype(np.float64)
     loss = hardness = ordered = 0.0
@@ -51,9 +54,11 @@ def sequential_sgd(U, V, triplets, lr, reg):
         hardness += g
         ordered += x > 0
         old_u, old_i, old_j = U[u].copy(), V[i].copy(), V[j].copy()
-        U[u] += lr * (g * (old_i - old_j) - reg * old_u)
-        V[i] += lr * (g * old_u - reg * old_i)
-        V[j] += lr * (-g * old_u - reg * old_j)
+        U[u] += lr * (g * (old_i - old_j) - reg.user * old_u)
+        V[i] += lr * (g * old_u - reg.positive * old_i)
+        V[j] += lr * (-g * old_u - reg.negative * old_j)
+        if bias_column is not None:
+            U[u, bias_column] = 1.0
     return U, V, (loss, hardness, ordered)
 
 
@@ -62,8 +67,8 @@ def test_epoch_equals_sequential_steps_on_the_same_triplets(factors):
     schedule, _, n_users, n_items = make_schedule()
     U0, V0 = random_factors(n_users, n_items, factors)
     U, V = aligned_copy(U0), aligned_copy(V0)
-    sums = run_epoch(U, V, schedule, 0.05, 0.01)
-    U_slow, V_slow, (loss, hardness, ordered) = sequential_sgd(U0, V0, schedule.triplets, 0.05, 0.01)
+    sums = run_epoch(U, V, schedule, 0.05, REG)
+    U_slow, V_slow, (loss, hardness, ordered) = sequential_sgd(U0, V0, schedule.triplets, 0.05, REG)
     np.testing.assert_allclose(U[:, :factors], U_slow, atol=2e-5)
     np.testing.assert_allclose(V[:, :factors], V_slow, atol=2e-5)
     assert not U[:, factors:].any(), "the padding must stay zero"
@@ -73,10 +78,22 @@ def test_epoch_equals_sequential_steps_on_the_same_triplets(factors):
     assert sums[ORDERED] == ordered
 
 
+def test_item_bias_is_a_column_against_a_constant_one():
+    schedule, _, n_users, n_items = make_schedule()
+    U0, V0 = random_factors(n_users, n_items, 6)
+    U0[:, 5] = 1.0
+    U, V = aligned_copy(U0), aligned_copy(V0)
+    run_epoch(U, V, schedule, 0.05, REG, bias_column=5)
+    U_slow, V_slow, _ = sequential_sgd(U0, V0, schedule.triplets, 0.05, REG, bias_column=5)
+    assert (U[:, 5] == 1.0).all()
+    np.testing.assert_allclose(V[:, :6], V_slow, atol=2e-5)
+    np.testing.assert_allclose(U[:, :6], U_slow, atol=2e-5)
+
+
 def test_loss_is_right_for_extreme_margins():
     schedule, _, n_users, n_items = make_schedule()
     U0, V0 = (matrix * 4 for matrix in random_factors(n_users, n_items, 16))
-    sums = run_epoch(aligned_copy(U0), aligned_copy(V0), schedule, 0.0, 0.0)
+    sums = run_epoch(aligned_copy(U0), aligned_copy(V0), schedule, 0.0, Regularization(0, 0, 0))
     u, i, j = schedule.triplets.T
     x = np.einsum("tf,tf->t", U0[u].astype(np.float64), (V0[i] - V0[j]).astype(np.float64))
     assert np.abs(x).max() > 20
@@ -90,7 +107,7 @@ def test_same_bytes_at_any_number_of_threads():
         nb.set_num_threads(threads)
         schedule, _, n_users, n_items = make_schedule(n_users=500, n_items=120, n_workers=8)
         U, V = (aligned_copy(matrix) for matrix in random_factors(n_users, n_items, 24))
-        sums = run_epoch(U, V, schedule, 0.05, 0.01)
+        sums = run_epoch(U, V, schedule, 0.05, REG)
         results.append((U.tobytes(), V.tobytes(), sums.tobytes()))
     nb.set_num_threads(available)
     assert len(set(results)) == 1

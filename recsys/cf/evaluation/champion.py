@@ -1,59 +1,29 @@
 """The champion's factors brought to tonight's users and items, so that both are measured on the same test."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from recsys.cf.data.dataset import IdMappings
-from recsys.cf.scoring.blocks import FactorScorer
+from recsys.cf.scoring.blocks import FactorScorer, PartialScorer
 from recsys.errors import RegistryError
-from recsys.types import Factors, FloatMatrix, IndexVector
-
-# Below every score a model gives, and finite: items unknown to the champion come last.
-_LOWEST = np.finfo(np.float32).min
-
-
-@dataclass(frozen=True)
-class AlignedScorer:
-    """Scores tonight's users over tonight's items as the champion would when it serves them.
-
-    Users it knows get U . V over the items it knows, the other items last; users it does not know get the
-    fallback scores over all items.
-    """
-
-    factors: Factors  # rows by tonight's indices, zero where the champion has none
-    known_users: NDArray[np.bool_]  # (n_users,): common users
-    known_items: NDArray[np.bool_]  # (n_items,): common items
-    fallback: NDArray[np.float32]  # (n_items,)
-
-    @property
-    def n_items(self) -> int:
-        """Number of tonight's items, the columns of the scores."""
-        return len(self.known_items)
-
-    def scores(self, user_idx: IndexVector) -> FloatMatrix:
-        """Return scores by tonight's indices, float32 (len(user_idx), n_items)."""
-        scores = FactorScorer(self.factors).scores(user_idx)
-        scores[:, ~self.known_items] = _LOWEST
-        scores[~self.known_users[user_idx]] = self.fallback
-        return scores
+from recsys.types import Factors, FloatMatrix
 
 
 def align_factors(
     champion: Factors, champion_ids: IdMappings, tonight: IdMappings, fallback: NDArray[np.float32]
-) -> AlignedScorer:
-    """Return the champion as a scorer over tonight's indices, users and items matched by the shop's ids.
+) -> PartialScorer:
+    """Return a registered model as a scorer over tonight's indices, users and items matched by the shop's ids.
 
     Args:
         champion: Its factors.
         champion_ids: Its ids by its own indices.
         tonight: Ids by the indices of tonight's data version.
-        fallback: float32 (n_items tonight,), scores for users the champion does not know: popularity.
+        fallback: float32 (n_items tonight,), scores for users the model does not know: popularity.
 
     Raises:
-        RegistryError: The champion's factors and ids differ in number.
+        RegistryError: The model's factors and ids differ in number.
     """
     expected = (len(champion_ids.user_ids), len(champion_ids.item_ids))
     if expected != (champion.n_users, champion.n_items):
@@ -61,14 +31,13 @@ def align_factors(
             f"champion: its mappings list {expected[0]} users and {expected[1]} items, its factors have "
             f"{champion.n_users} and {champion.n_items}; check it with `recsys registry verify`"
         )
-    user_factors, known_users = _align_rows(champion.user_factors, champion_ids.user_to_idx, tonight.user_ids)
-    item_factors, known_items = _align_rows(champion.item_factors, champion_ids.item_to_idx, tonight.item_ids)
-    return AlignedScorer(
-        Factors(user_factors, item_factors), known_users, known_items, fallback.astype(np.float32)
-    )
+    user_factors, known_users = align_rows(champion.user_factors, champion_ids.user_to_idx, tonight.user_ids)
+    item_factors, known_items = align_rows(champion.item_factors, champion_ids.item_to_idx, tonight.item_ids)
+    scorer = FactorScorer(Factors(user_factors, item_factors))
+    return PartialScorer(scorer, known_users, known_items, fallback.astype(np.float32))
 
 
-def _align_rows(
+def align_rows(
     matrix: FloatMatrix, idx_of_id: dict[str, int], ids: Sequence[str]
 ) -> tuple[FloatMatrix, NDArray[np.bool_]]:
     """Return the rows of ``ids``, zero where there is none, and which ids have one."""

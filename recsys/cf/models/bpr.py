@@ -1,9 +1,11 @@
 """Bayesian personalised ranking (Rendle et al. 2009) with hard negatives, the same at any thread count."""
 
 import logging
+import math
 import time
 
 import numpy as np
+from numpy.typing import NDArray
 
 from recsys.cf.models.base import (
     EARLY_STOP_METRIC,
@@ -16,20 +18,25 @@ from recsys.cf.models.base import (
 from recsys.cf.models.bpr_kernel import (
     HARDNESS,
     LOSS,
+    NO_BIAS,
     ORDERED,
+    Regularization,
+    Schedule,
     aligned_copy,
     balanced_blocks,
     run_epoch,
     schedule_epoch,
 )
+from recsys.cf.models.bpr_start import WarmStart, start_factors
 from recsys.cf.models.memory import peak_memory_bytes
 from recsys.cf.models.threads import use_compiled_threads
-from recsys.cf.sampling.dual import draw_negatives, realised_shares
+from recsys.cf.sampling.adaptive import draw_adaptive
+from recsys.cf.sampling.dual import KINDS, draw_negatives
 from recsys.cf.sampling.pools import NegativePools
 from recsys.config.schema import BprConfig
 from recsys.errors import DivergedError
 from recsys.rng import derive_seed, generator
-from recsys.types import Factors, FloatMatrix, HistoryRow
+from recsys.types import Factors, FloatMatrix, HistoryRow, IndexVector
 
 _DECAY, _DECAY_EVERY = 0.9, 10  # the original's step schedule: lr * 0.9 ** (epoch // 10)
 _LARGEST_FACTOR = 1e3  # factors of a healthy fit are below 10; past this the gradient has run away
@@ -41,6 +48,7 @@ def fit_bpr(
     config: BprConfig,
     *,
     seed: int,
+    warm: WarmStart | None = None,
     validate: Validate | None = None,
     control: FitControl | None = None,
 ) -> FitResult:
@@ -50,6 +58,7 @@ def fit_bpr(
         pools: positives and pools of negatives of one data version.
         config: hyperparameters; ``blocks`` is part of the result, threads are not.
         seed: seeds the initial factors, every draw and the blocks.
+        warm: factors of an earlier model to start from, by tonight's indices.
         validate: measures factors; called every ``validate_every`` epochs and after the last.
         control: progress, cancellation, threads, checkpoints.
 
@@ -60,7 +69,9 @@ def fit_bpr(
     control = control or FitControl()
     started_at = utc_now()
     best = BestFactors(config.patience)
-    U, V, history = _initial(pools, config, seed)
+    start = start_factors(pools.n_users, pools.n_items, config, seed, warm)
+    U, V = aligned_copy(start.user_factors), aligned_copy(start.item_factors)
+    history: list[HistoryRow] = []
     checkpoint = control.checkpoints.load() if control.checkpoints else None
     if checkpoint is not None:
         U, V = (aligned_copy(checkpoint.arrays[name]) for name in ("user_factors", "item_factors"))
@@ -72,17 +83,17 @@ def fit_bpr(
         row = _one_epoch(U, V, pools, config, seed, epoch)
         epoch += 1
         if validate and (epoch % config.validate_every == 0 or epoch == config.epochs):
-            factors = _unpadded(U, V, config.factors)
+            factors = _unpadded(U, V, start.n_factors)
             row |= validate(factors)
             best.consider(epoch, float(row[EARLY_STOP_METRIC] or 0.0), factors)
         history.append(row)
         if control.checkpoints and epoch % config.checkpoint_every == 0:
-            latest = _unpadded(U, V, config.factors)
+            latest = _unpadded(U, V, start.n_factors)
             arrays = {"user_factors": latest.user_factors, "item_factors": latest.item_factors}
             control.checkpoints.save(best.checkpoint(epoch, arrays, history))
         control.report(row)
     return FitResult(
-        factors=best.factors() or _unpadded(U, V, config.factors),
+        factors=best.factors() or _unpadded(U, V, start.n_factors),
         history=tuple(history),
         best_iteration=best.iteration or len(history),
         stopped_early=len(history) < config.epochs,
@@ -97,58 +108,69 @@ def learning_rate_at(config: BprConfig, epoch: int) -> float:
     """Return the learning rate of a 0-based epoch."""
     if config.learning_rate_schedule == "constant":
         return config.learning_rate
+    if config.learning_rate_schedule == "cosine":
+        return config.learning_rate * 0.5 * (1 + math.cos(math.pi * epoch / config.epochs))
     return float(config.learning_rate * _DECAY ** (epoch // _DECAY_EVERY))
-
-
-def _initial(
-    pools: NegativePools, config: BprConfig, seed: int
-) -> tuple[FloatMatrix, FloatMatrix, list[HistoryRow]]:
-    random = generator(seed, "bpr", "init")
-    U, V = (
-        aligned_copy(random.normal(0.0, config.init_std, (rows, config.factors)).astype(np.float32))
-        for rows in (pools.n_users, pools.n_items)
-    )
-    return U, V, []
 
 
 def _one_epoch(
     U: FloatMatrix, V: FloatMatrix, pools: NegativePools, config: BprConfig, seed: int, epoch: int
 ) -> HistoryRow:
-    """Draw, sort and apply one 0-based epoch; return its history row."""
+    """Draw, sort and apply one 0-based epoch, in parts where draws follow the factors; return its row."""
     started = time.perf_counter()
-    negatives, kinds = draw_negatives(
-        pools,
-        mode=config.negative_sampling,
-        hard_ratio=config.hard_negative_ratio,
-        samples=config.samples_per_epoch,
-        key=derive_seed(seed, "bpr", "epoch", epoch),
-    )
-    random = generator(seed, "bpr", "blocks", epoch)
-    user_weight = np.bincount(pools.positive_users, minlength=pools.n_users).astype(np.float64)
-    schedule = schedule_epoch(
-        pools.positive_users,
-        pools.positive_items,
-        negatives,
-        balanced_blocks(user_weight, config.blocks, random),
-        balanced_blocks(pools.item_weight, 2 * config.blocks, random),
-        config.blocks,
-    )
     learning_rate = learning_rate_at(config, epoch)
-    sums = run_epoch(U, V, schedule, learning_rate, config.regularization)
-    n_triplets = max(len(schedule.triplets), 1)
+    sums, n_triplets, shares = np.zeros(3), 0, np.zeros(len(KINDS))
+    for part, samples in enumerate(_samples_of_parts(config)):
+        negatives, kinds = _draw(U, V, pools, config, samples, derive_seed(seed, "bpr", "epoch", epoch, part))
+        schedule = _schedule(pools, negatives, config, generator(seed, "bpr", "blocks", epoch, part))
+        bias_column = config.factors if config.item_bias else NO_BIAS
+        sums += run_epoch(U, V, schedule, learning_rate, _regularization(config), bias_column=bias_column)
+        n_triplets += len(schedule.triplets)
+        shares += np.bincount(kinds, minlength=len(KINDS))
     row: HistoryRow = {
         "epoch": epoch + 1,
         "seconds": time.perf_counter() - started,
-        "loss": float(sums[LOSS] / n_triplets),
-        "ordered_share": float(sums[ORDERED] / n_triplets),
-        "hardness": float(sums[HARDNESS] / n_triplets),
+        "loss": float(sums[LOSS] / max(n_triplets, 1)),
+        "ordered_share": float(sums[ORDERED] / max(n_triplets, 1)),
+        "hardness": float(sums[HARDNESS] / max(n_triplets, 1)),
         "learning_rate": learning_rate,
-        "triplets": len(schedule.triplets),
+        "triplets": n_triplets,
         "peak_memory_bytes": peak_memory_bytes(),
-        **realised_shares(kinds),
+        **{f"share_{kind}": float(share) for kind, share in zip(KINDS, shares / shares.sum(), strict=True)},
     }
     _refuse_divergence(U, V, row, config)
     return row
+
+
+def _samples_of_parts(config: BprConfig) -> list[int]:
+    """Return how often each positive is used in each part of an epoch; one part but for adaptive draws."""
+    parts = config.adaptive_refreshes if config.negative_sampling == "adaptive" else 1
+    return [(config.samples_per_epoch + part) // parts for part in range(parts)]
+
+
+def _draw(
+    U: FloatMatrix, V: FloatMatrix, pools: NegativePools, config: BprConfig, samples: int, key: int
+) -> tuple[IndexVector, NDArray[np.int8]]:
+    if config.negative_sampling == "adaptive":
+        return draw_adaptive(pools, U, V, candidates=config.adaptive_candidates, samples=samples, key=key)
+    return draw_negatives(
+        pools, mode=config.negative_sampling, hard_ratio=config.hard_negative_ratio, samples=samples, key=key
+    )
+
+
+def _schedule(
+    pools: NegativePools, negatives: IndexVector, config: BprConfig, random: np.random.Generator
+) -> Schedule:
+    user_block = balanced_blocks(pools.user_weight, config.blocks, random)
+    item_block = balanced_blocks(pools.item_weight, 2 * config.blocks, random)
+    return schedule_epoch(
+        pools.positive_users, pools.positive_items, negatives, user_block, item_block, config.blocks
+    )
+
+
+def _regularization(config: BprConfig) -> Regularization:
+    each = (config.user_regularization, config.positive_regularization, config.negative_regularization)
+    return Regularization(*(config.regularization if one is None else one for one in each))
 
 
 def _refuse_divergence(U: FloatMatrix, V: FloatMatrix, row: HistoryRow, config: BprConfig) -> None:

@@ -8,19 +8,31 @@ of a round out. Within a cell triplets keep the order in which they were drawn.
 """
 
 from dataclasses import dataclass
-from typing import Any
+from functools import cache
+from typing import Any, NamedTuple
 
 import numba as nb
 import numpy as np
 from numpy.typing import NDArray
 
+from recsys.cf.models.prefetch import prefetch_row
 from recsys.types import FloatMatrix, IndexVector
 
 _ROW_ALIGNMENT_BYTES = 128  # neighbouring rows share no cache line, nor the pair of lines fetched together
 _CHUNKS = 64  # pieces of the counting sort; a constant, so that threads do not change the order
 _LOG_EVERY = 16  # triplets whose loss terms are multiplied before one logarithm is taken
+_PREFETCH_AHEAD = 4  # triplets; rows come from the second or third level of cache otherwise
 _MAX_MARGIN = 30.0  # sigmoid(30) is 1 in float32; (1 + e^30)^16 still fits a float64
 LOSS, HARDNESS, ORDERED = range(3)
+NO_BIAS = -1
+
+
+class Regularization(NamedTuple):
+    """L2 weights of the three rows of a triplet."""
+
+    user: float
+    positive: float
+    negative: float
 
 
 def aligned_copy(matrix: FloatMatrix) -> FloatMatrix:
@@ -68,6 +80,15 @@ def tournament(n_workers: int) -> NDArray[np.int32]:
     return table
 
 
+@cache
+def slots(n_workers: int) -> NDArray[np.int32]:
+    """Return (P, 2P, 2P): the slot of a triplet by the blocks of its user, positive and negative item."""
+    pairing, worker = np.moveaxis(tournament(n_workers), -1, 0)
+    rotation = (np.arange(n_workers)[:, None, None] - worker) % n_workers
+    slot: NDArray[np.int32] = ((pairing * n_workers + rotation) * n_workers + worker).astype(np.int32)
+    return slot
+
+
 def balanced_blocks(weights: NDArray[np.float64], n_blocks: int, random: np.random.Generator) -> IndexVector:
     """Return the block of each row, int32: a random partition into blocks of nearly equal total weight."""
     order = random.permutation(len(weights))
@@ -90,17 +111,20 @@ def schedule_epoch(
     Triplets with a negative below zero are left out. Memory: 12 bytes a triplet. Deterministic.
     """
     samples = len(negatives) // len(positive_users)
-    table = tournament(n_workers)
+    slot_of_cell = slots(n_workers)
     n_slots = (2 * n_workers - 1) * n_workers * n_workers
     counts = np.zeros((_CHUNKS, n_slots), dtype=np.int64)
-    places = (positive_users, positive_items, negatives, samples, user_block, item_block, table, n_workers)
-    _count(*places, counts)
+    slot_of_triplet = np.empty(len(negatives), dtype=np.int32)
+    _count(
+        positive_users, positive_items, negatives, samples, user_block, item_block, slot_of_cell,
+        slot_of_triplet, counts,
+    )  # fmt: skip
     by_slot = counts.T.ravel()
     ends = np.cumsum(by_slot)
     offsets = np.ascontiguousarray((ends - by_slot).reshape(n_slots, _CHUNKS).T)
     start = np.concatenate([[0], ends[_CHUNKS - 1 :: _CHUNKS]]).astype(np.int64)
     triplets = np.empty((start[-1], 3), dtype=np.int32)
-    _scatter(*places, offsets, triplets)
+    _scatter(positive_users, positive_items, negatives, samples, slot_of_triplet, offsets, triplets)
     return Schedule(n_workers, start, triplets)
 
 
@@ -109,13 +133,16 @@ def run_epoch(
     item_factors: FloatMatrix,
     schedule: Schedule,
     learning_rate: float,
-    regularization: float,
+    regularization: Regularization,
+    *,
+    bias_column: int = NO_BIAS,
 ) -> NDArray[np.float64]:
     """Update aligned U and V in place by one pass over the schedule; return sums over its triplets.
 
     For each triplet, x = U[u] . (V[i] - V[j]) and g = sigmoid(-x):
     U[u] += lr (g (V[i] - V[j]) - reg U[u]), V[i] += lr (g U[u] - reg V[i]), V[j] += lr (-g U[u] - reg V[j]),
-    with the old U[u] in all three (Rendle et al. 2009, "BPR", figure 4).
+    with the old U[u] in all three (Rendle et al. 2009, "BPR", figure 4). ``bias_column`` of V holds the item
+    biases; in U it is 1 and stays so.
     Returns float64 [sum of -log sigmoid(x), sum of sigmoid(-x), number with x > 0], all before the update.
     """
     sums = np.zeros((len(schedule.start) - 1, 3))
@@ -126,20 +153,12 @@ def run_epoch(
         schedule.start,
         schedule.n_workers,
         np.float32(learning_rate),
-        np.float32(regularization),
+        np.array([regularization.user, regularization.positive, regularization.negative], np.float32),
+        bias_column,
         sums,
     )
     totals: NDArray[np.float64] = sums.sum(axis=0)
     return totals
-
-
-@nb.njit(inline="always", cache=True)
-def _slot(user_block: Any, block_i: Any, block_j: Any, table: Any, n_workers: Any) -> Any:
-    pairing, worker = table[block_i, block_j, 0], table[block_i, block_j, 1]
-    rotation = user_block - worker
-    if rotation < 0:
-        rotation += n_workers
-    return (pairing * n_workers + rotation) * n_workers + worker
 
 
 @nb.njit(parallel=True, nogil=True, cache=True)
@@ -150,18 +169,19 @@ def _count(
     samples: Any,
     user_block: Any,
     item_block: Any,
-    table: Any,
-    n_workers: Any,
+    slot_of_cell: Any,
+    slot_of_triplet: Any,
     counts: Any,
 ) -> None:
     n = len(positive_users)
     for chunk in nb.prange(_CHUNKS):
         for p in range(chunk * n // _CHUNKS, (chunk + 1) * n // _CHUNKS):
-            block_u, block_i = user_block[positive_users[p]], item_block[positive_items[p]]
+            row = slot_of_cell[user_block[positive_users[p]], item_block[positive_items[p]]]
             for t in range(p * samples, (p + 1) * samples):
-                if negatives[t] >= 0:
-                    block_j = item_block[negatives[t]]
-                    counts[chunk, _slot(block_u, block_i, block_j, table, n_workers)] += 1
+                slot = -1 if negatives[t] < 0 else row[item_block[negatives[t]]]
+                slot_of_triplet[t] = slot
+                if slot >= 0:
+                    counts[chunk, slot] += 1
 
 
 @nb.njit(parallel=True, nogil=True, cache=True)
@@ -170,28 +190,22 @@ def _scatter(
     positive_items: Any,
     negatives: Any,
     samples: Any,
-    user_block: Any,
-    item_block: Any,
-    table: Any,
-    n_workers: Any,
+    slot_of_triplet: Any,
     offsets: Any,
     out: Any,
 ) -> None:
     n = len(positive_users)
     for chunk in nb.prange(_CHUNKS):
         for p in range(chunk * n // _CHUNKS, (chunk + 1) * n // _CHUNKS):
-            u, i = positive_users[p], positive_items[p]
-            block_u, block_i = user_block[u], item_block[i]
             for t in range(p * samples, (p + 1) * samples):
-                j = negatives[t]
-                if j >= 0:
-                    slot = _slot(block_u, block_i, item_block[j], table, n_workers)
+                slot = slot_of_triplet[t]
+                if slot >= 0:
                     at = offsets[chunk, slot]
                     offsets[chunk, slot] = at + 1
-                    out[at, 0], out[at, 1], out[at, 2] = u, i, j
+                    out[at, 0], out[at, 1], out[at, 2] = positive_users[p], positive_items[p], negatives[t]
 
 
-@nb.njit(parallel=True, nogil=True, fastmath=True, cache=True)
+@nb.njit(parallel=True, nogil=True, fastmath=True, error_model="numpy", cache=True)
 def _run_rounds(
     U: Any,
     V: Any,
@@ -199,28 +213,39 @@ def _run_rounds(
     start: Any,
     n_workers: Any,
     lr: Any,
-    reg: Any,
+    regularization: Any,
+    bias_column: Any,
     sums: Any,
 ) -> None:
     for first_slot in range(0, len(start) - 1, n_workers):
         for worker in nb.prange(n_workers):
             slot = first_slot + worker
-            _run_cell(U, V, triplets[start[slot] : start[slot + 1]], lr, reg, sums[slot])
+            _run_cell(
+                U, V, triplets[start[slot] : start[slot + 1]], lr, regularization, bias_column, sums[slot]
+            )
 
 
-@nb.njit(nogil=True, fastmath=True, cache=True)
+@nb.njit(nogil=True, fastmath=True, error_model="numpy", cache=True)
 def _run_cell(
     U: Any,
     V: Any,
     triplets: Any,
     lr: Any,
-    reg: Any,
+    regularization: Any,
+    bias_column: Any,
     sums: Any,
 ) -> None:
     factors = U.shape[1]
     loss, hardness, ordered, product = 0.0, 0.0, 0.0, 1.0
-    keep = np.float32(1.0) - lr * reg
+    keep_user = np.float32(1.0) - lr * regularization[0]
+    keep_positive = np.float32(1.0) - lr * regularization[1]
+    keep_negative = np.float32(1.0) - lr * regularization[2]
     for t in range(len(triplets)):
+        if t + _PREFETCH_AHEAD < len(triplets):
+            ahead = triplets[t + _PREFETCH_AHEAD]
+            prefetch_row(U, np.int64(ahead[0]))
+            prefetch_row(V, np.int64(ahead[1]))
+            prefetch_row(V, np.int64(ahead[2]))
         user, positive, negative = U[triplets[t, 0]], V[triplets[t, 1]], V[triplets[t, 2]]
         x = np.float32(0.0)
         for f in range(factors):
@@ -231,9 +256,11 @@ def _run_cell(
         step = lr * gradient
         for f in range(factors):
             u, i, j = user[f], positive[f], negative[f]
-            user[f] = keep * u + step * (i - j)
-            positive[f] = keep * i + step * u
-            negative[f] = keep * j - step * u
+            user[f] = keep_user * u + step * (i - j)
+            positive[f] = keep_positive * i + step * u
+            negative[f] = keep_negative * j - step * u
+        if bias_column >= 0:
+            user[bias_column] = np.float32(1.0)
         hardness += gradient
         ordered += x > 0
         product *= 1.0 + odds

@@ -15,8 +15,8 @@ from recsys.cf.sampling.pools import NegativePools
 from recsys.types import IndexVector
 
 MODES = {"uniform": 0, "popularity": 1, "hard_mixed": 2, "hard_merged": 3}
-KINDS = ("explicit", "implicit", "popularity", "uniform")
-_EXPLICIT, _IMPLICIT, _POPULARITY, _UNIFORM = (np.int8(kind) for kind in range(4))
+KINDS = ("explicit", "implicit", "popularity", "uniform", "adaptive")
+_EXPLICIT, _IMPLICIT, _POPULARITY, _UNIFORM, ADAPTIVE = (np.int8(kind) for kind in range(5))
 NO_NEGATIVE = -1  # the user has seen every item
 _ATTEMPTS = 32  # draws before the sampler looks for an unseen item one by one
 _SLOTS = 64  # counters reserved for one triplet: 1 for the kind, _ATTEMPTS for draws
@@ -56,14 +56,9 @@ def draw_negatives(
     return negatives, kinds
 
 
-def realised_shares(kinds: NDArray[np.int8]) -> dict[str, float]:
-    """Return the share of draws of each kind as {"share_explicit": ..., ...}; they sum to 1."""
-    counts = np.bincount(kinds, minlength=len(KINDS))
-    return {f"share_{name}": float(counts[i] / max(len(kinds), 1)) for i, name in enumerate(KINDS)}
-
-
 @nb.njit(inline="always", cache=True)
-def _in_row(indices: Any, start: Any, end: Any, item: Any) -> Any:
+def in_row(indices: Any, start: Any, end: Any, item: Any) -> Any:
+    """Return whether ``item`` is among the ascending indices[start:end]."""
     if end - start <= _LINEAR_SEARCH:
         found = 0
         for at in range(start, end):
@@ -80,11 +75,11 @@ def _in_row(indices: Any, start: Any, end: Any, item: Any) -> Any:
 
 
 @nb.njit(cache=True)
-def _first_unseen(indices: Any, start: Any, end: Any, n_items: Any, first: Any) -> Any:
+def first_unseen(indices: Any, start: Any, end: Any, n_items: Any, first: Any) -> Any:
     """Return the first unseen item at or after ``first``, cyclically; NO_NEGATIVE when all are seen."""
     for step in range(n_items):
         item = (first + step) % n_items
-        if not _in_row(indices, start, end, item):
+        if not in_row(indices, start, end, item):
             return item
     return NO_NEGATIVE
 
@@ -148,11 +143,11 @@ def _draw(
                     slot = index_below(bits, n_items)
                     if kind == _POPULARITY and unit_float(bits) >= alias_threshold[slot]:
                         slot = np.int64(alias_item[slot])
-                    if not _in_row(seen_indices, seen_start, seen_end, slot):
+                    if not in_row(seen_indices, seen_start, seen_end, slot):
                         item = slot
                         break
                 if item == NO_NEGATIVE:
-                    item = _first_unseen(
+                    item = first_unseen(
                         seen_indices, seen_start, seen_end, n_items, index_below(bits, n_items)
                     )
             negatives[t] = item

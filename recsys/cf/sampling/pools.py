@@ -24,7 +24,8 @@ class NegativePools:
     implicit: UserItemSets
     alias_threshold: NDArray[np.float32]  # Walker's alias table of the popularity distribution
     alias_item: IndexVector
-    item_weight: NDArray[np.float64]  # expected visits of an item in an epoch, to balance blocks
+    user_weight: NDArray[np.float64]  # positives of a user, to balance blocks
+    item_weight: NDArray[np.float64]  # expected visits of an item in an epoch, likewise
 
     @property
     def n_positives(self) -> int:
@@ -67,6 +68,7 @@ def build_pools(
         implicit=hard_negatives.implicit,
         alias_threshold=threshold,
         alias_item=alias,
+        user_weight=np.diff(positives.indptr).astype(np.float64),
         item_weight=counts + len(items) / n_items,
     )
 

@@ -40,12 +40,12 @@ ALS_SPACE = SearchSpace(
 )
 BPR_SPACE = SearchSpace(
     ladders={
-        "negative_sampling": ("uniform", "popularity", "hard_merged", "hard_mixed"),
+        "negative_sampling": ("uniform", "adaptive", "popularity", "hard_merged", "hard_mixed"),
         "regularization": (0.0001, 0.001, 0.003, 0.01, 0.03, 0.1),
         "learning_rate": (0.01, 0.02, 0.05, 0.1, 0.2),
     },
     coarse={
-        "negative_sampling": ("uniform", "popularity", "hard_merged", "hard_mixed"),
+        "negative_sampling": ("uniform", "adaptive", "popularity", "hard_merged", "hard_mixed"),
         "regularization": (0.001, 0.01, 0.03),
     },
     start={"negative_sampling": "uniform", "regularization": 0.03, "learning_rate": 0.05},

@@ -1,0 +1,41 @@
+"""The processor's prefetch instruction for compiled kernels, which Numba does not offer by itself."""
+
+from typing import Any
+
+import numba as nb
+from llvmlite import ir
+from numba.core import types
+from numba.extending import intrinsic
+
+_CACHE_LINE_BYTES = 64
+_WRITE, _KEEP, _DATA = 1, 3, 1  # arguments of llvm.prefetch
+
+
+@intrinsic
+def _prefetch_line(_context, _address):  # type: ignore[no-untyped-def]
+    """Ask for the cache line at an address (intp), to be written soon. A hint: any address is safe."""
+
+    def generate(_context, builder, _signature, arguments):  # type: ignore[no-untyped-def]
+        pointer_type = ir.IntType(8).as_pointer()
+        hint = ir.IntType(32)
+        function_type = ir.FunctionType(ir.VoidType(), [pointer_type, hint, hint, hint])
+        function = builder.module.declare_intrinsic("llvm.prefetch", [pointer_type], function_type)
+        pointer = builder.inttoptr(arguments[0], pointer_type)
+        builder.call(function, [pointer, hint(_WRITE), hint(_KEEP), hint(_DATA)])
+        return _context.get_dummy_value()
+
+    return types.void(types.intp), generate
+
+
+@nb.njit(inline="always", cache=True)
+def prefetch_row(matrix: Any, row: Any) -> None:
+    """Ask for one row of a C-contiguous float32 matrix, whole."""
+    address = matrix.ctypes.data + row * matrix.strides[0]
+    for offset in range(0, matrix.strides[0], _CACHE_LINE_BYTES):
+        _prefetch_line(address + offset)
+
+
+if nb.config.DISABLE_JIT:  # type: ignore[attr-defined]
+
+    def prefetch_row(matrix: Any, row: Any) -> None:
+        """Do nothing: interpreted code has no use for the hint."""

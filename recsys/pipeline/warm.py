@@ -1,0 +1,38 @@
+"""The warm start of BPR: the newest registered model's factors by tonight's indices."""
+
+import logging
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+
+from recsys.cf.data.dataset import InteractionDataset
+from recsys.cf.data.mappings import MAPPINGS_FILE, read_mappings
+from recsys.cf.evaluation.champion import align_rows
+from recsys.cf.models.bpr_start import WarmStart
+from recsys.pipeline.run import RunReference
+from recsys.registry.artifact import fetch_model
+from recsys.types import Factors
+
+logger = logging.getLogger(__name__)
+
+
+def newest_model(run: RunReference, model: str) -> str | None:
+    """Return the id of the newest registered model of that type that did not fail, or None."""
+    entries = [entry for entry in run.registry().list(model) if entry.status != "failed"]
+    return entries[0].model_id if entries else None
+
+
+def load_warm_start(run: RunReference, model_id: str, data: InteractionDataset) -> WarmStart:
+    """Return the model's factors by tonight's indices; users and items it does not know are marked."""
+    with TemporaryDirectory(prefix="recsys-warm-") as directory:
+        path = fetch_model(run.open_store(), model_id, Path(directory) / model_id)
+        U, V = (np.load(path / f"bpr_{side}.npy", allow_pickle=False) for side in "UV")
+        ids = read_mappings(path / MAPPINGS_FILE)
+    users, known_users = align_rows(U, ids.user_to_idx, data.mappings.user_ids)
+    items, known_items = align_rows(V, ids.item_to_idx, data.mappings.item_ids)
+    logger.info(
+        "BPR starts from %s: it knows %d of %d users and %d of %d items",
+        *(model_id, known_users.sum(), len(known_users), known_items.sum(), len(known_items)),
+    )
+    return WarmStart(Factors(users, items), known_users, known_items)
