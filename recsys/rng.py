@@ -14,6 +14,11 @@ def derive_seed(seed: int, *labels: str | int) -> int:
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little") >> 1
 
 
+def derive_name(*parts: object) -> str:
+    """Return 64 hex digits that are equal for equal parts and different for others."""
+    return hashlib.sha256("/".join(str(part) for part in parts).encode()).hexdigest()
+
+
 def generator(seed: int, *labels: str | int) -> np.random.Generator:
     """Return a NumPy generator for one purpose, see ``derive_seed``."""
     return np.random.Generator(np.random.PCG64(derive_seed(seed, *labels)))

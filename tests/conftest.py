@@ -12,7 +12,8 @@ settings.register_profile("project", deadline=None)
 settings.load_profile("project")
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(Path(__file__).parent / "unit"))
+for folder in ("unit", "integration"):
+    sys.path.insert(0, str(Path(__file__).parent / folder))
 
 
 @pytest.fixture

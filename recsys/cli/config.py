@@ -5,16 +5,21 @@ from typing import Annotated
 
 import typer
 
-from recsys.cli.options import ConfigOption, SetOption
+from recsys.cli.options import ConfigOption, JsonOption, SetOption
+from recsys.cli.output import emit
 from recsys.config.load import config_to_yaml, load_config, schema_json
 
 app = typer.Typer(help="Show the configuration.", no_args_is_help=True)
 
 
 @app.command()
-def show(config: ConfigOption = None, overrides: SetOption = None) -> None:
+def show(config: ConfigOption = None, overrides: SetOption = None, as_json: JsonOption = False) -> None:
     """Print the whole configuration as YAML: what is set, and every default beside it."""
-    sys.stdout.write(config_to_yaml(load_config(config, overrides or ())))
+    settings = load_config(config, overrides or ())
+    if as_json:
+        emit(settings.model_dump(mode="json"))
+    else:
+        sys.stdout.write(config_to_yaml(settings))
 
 
 @app.command()

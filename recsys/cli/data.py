@@ -1,4 +1,4 @@
-"""Commands about data: the demo shop, preparation, data versions."""
+"""Commands that make data: the demo shop and preparation; those about data versions stand beside."""
 
 import sys
 import time
@@ -9,14 +9,16 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from recsys.cli.options import ConfigOption, DataVersionOption, JsonOption, SetOption, StoreOption
+from recsys.cli.data_versions import versions
+from recsys.cli.options import ConfigOption, JsonOption, SetOption, StoreOption
 from recsys.cli.output import console, emit, plain_table
 from recsys.config.load import load_config
-from recsys.errors import ConfigError, DataValidationError
+from recsys.errors import ConfigError
 from recsys.storage.open import open_store
 from recsys.types import Json
 
-versions = typer.Typer(help="Data versions: list, show, verify.", no_args_is_help=True)
+__all__ = ["add_commands", "versions"]
+
 ColumnOption = Annotated[
     list[str] | None,
     typer.Option("--column", help="Name a review column, such as user_id=customer; repeatable."),
@@ -65,11 +67,20 @@ def demo_data(
 
 
 def prepare_command(
-    interactions: Annotated[Path, typer.Argument(help="Reviews: CSV, CSV.gz or Parquet.")],
+    interactions: Annotated[
+        list[str],
+        typer.Argument(help="Reviews: CSV, JSON Lines or Parquet files, globs, s3://bucket/key."),
+    ],
     store: StoreOption,
-    items: Annotated[Path | None, typer.Option("--items", help="Products: CSV or Parquet.")] = None,
+    items: Annotated[
+        list[str] | None, typer.Option("--items", help="Products, in the same formats; repeatable.")
+    ] = None,
     embeddings: Annotated[
         Path | None, typer.Option("--embeddings", help="Item embeddings (.npz) to keep in the version.")
+    ] = None,
+    append_to: Annotated[
+        str | None,
+        typer.Option("--append-to", help="Add these reviews to those of a data version, such as latest."),
     ] = None,
     columns: ColumnOption = None,
     item_columns: ItemColumnOption = None,
@@ -97,6 +108,7 @@ def prepare_command(
             settings.data,
             seed=settings.runtime.seed,
             embeddings=embeddings,
+            append_to=append_to,
             on_step=lambda step, rows: status.update(f"{step} done, {rows:,} rows left"),
         )
     seconds = time.perf_counter() - started
@@ -106,11 +118,12 @@ def prepare_command(
         return
     out = console()
     made = f"made in {seconds:.1f} s" if prepared.created else "exists already: same input, same settings"
-    out.print(f"[bold]{prepared.version}[/] {made}")
-    table = plain_table("step", "reason", "rows dropped")
+    out.print(f"{prepared.version} {made}")
+    table = plain_table("step", "reason", "rows dropped", "such as")
     for step in prepared.funnel:
         if step.rows:
-            table.add_row(step.step, step.reason, f"{step.rows:,}")
+            example = ", ".join(str(value) for value in step.samples[0].values()) if step.samples else ""
+            table.add_row(step.step, step.reason, f"{step.rows:,}", example)
     out.print(table)
     out.print(
         f"{prepared.rows_in:,} rows in, {prepared.rows_out:,} kept: {prepared.users:,} users, "
@@ -118,50 +131,4 @@ def prepare_command(
         f"{prepared.test_users:,} test users"
     )
     for warning in prepared.warnings:
-        out.print(f"[yellow]warning:[/] {warning}")
-
-
-@versions.command("list")
-def list_command(store: StoreOption, as_json: JsonOption = False) -> None:
-    """List the data versions, oldest first."""
-    from recsys.cf.data.version import list_versions
-
-    summaries = list_versions(open_store(store))
-    if as_json:
-        emit({"versions": [asdict(one) | {"created_at": one.created_at.isoformat()} for one in summaries]})
-        return
-    table = plain_table("version", "users", "items", "train", "validation", "test", "MB", keep=["version"])
-    for one in summaries:
-        sizes = (f"{count:,}" for count in (one.users, one.items, one.train, one.validation, one.test))
-        name = one.version + (" ★" if one.is_latest else "")
-        table.add_row(name, *sizes, f"{one.n_bytes / 1e6:.1f}")
-    console().print(table)
-
-
-@versions.command("show")
-def show_command(store: StoreOption, version: DataVersionOption = "latest") -> None:
-    """Print the statistics of a data version as JSON."""
-    from recsys.cf.data.prepare import store_stats
-    from recsys.cf.data.version import resolve_version
-
-    opened = open_store(store)
-    name = resolve_version(opened, version)
-    emit({"version": name, **store_stats(opened, name)})
-
-
-@versions.command("verify")
-def verify_command(
-    store: StoreOption, version: DataVersionOption = "latest", as_json: JsonOption = False
-) -> None:
-    """Re-hash every file of a data version and check what it holds."""
-    from recsys.cf.data.version import resolve_version, verify_version
-
-    opened = open_store(store)
-    name = resolve_version(opened, version)
-    findings = verify_version(opened, name)
-    if as_json:
-        emit({"ok": not findings, "version": name, "findings": findings})
-    else:
-        sys.stdout.write("\n".join(findings) + "\n" if findings else f"{name} is intact\n")
-    if findings:
-        raise DataValidationError(f"{name}: {len(findings)} finding(s); prepare it again", tuple(findings))
+        out.print(f"warning: {warning}", style="yellow")

@@ -12,7 +12,7 @@ from rich.table import Table
 
 import recsys
 from recsys.cli.options import JsonOption, StoreOption
-from recsys.cli.output import console, emit
+from recsys.cli.output import console, emit, leave_with_findings
 from recsys.config.settings import available_threads, free_memory_bytes
 from recsys.errors import RecsysError, StoreError
 from recsys.storage.open import open_store
@@ -35,10 +35,10 @@ def doctor_command(store: StoreOption, as_json: JsonOption = False) -> None:
     else:
         table = Table(show_header=False, box=None)
         for name, value in findings.items():
-            table.add_row(f"[bold]{name}[/]", str(value))
+            table.add_row(name, str(value))
         console().print(table)
     if not findings["store"]["ok"]:
-        raise StoreError(f"store {store}: {findings['store']['problem']}")
+        leave_with_findings(StoreError, f"store {store}: {findings['store']['problem']}")
 
 
 def _machine() -> Json:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import typer
 
-from recsys.cli import config, data, doctor, models, registry, training
+from recsys.cli import config, data, doctor, evaluation, models, registry, training
 from recsys.cli.output import guarded
 
 app = typer.Typer(
@@ -17,7 +17,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for group in (data, training, models, doctor):
+for group in (data, training, evaluation, models, doctor):
     group.add_commands(app)
 app.add_typer(data.versions, name="data")
 app.add_typer(registry.app, name="registry")

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.text import Text
 
 from recsys.cli.options import JsonOption, StoreOption
 from recsys.cli.output import console, emit, plain_table
@@ -52,7 +53,7 @@ def recommend_command(
         )
         return
     table = plain_table("#", "item", "title", "score", "normalised", keep=["item"])
-    table.title = f"{user_id} · {serving.model_id}"
+    table.title = Text(f"{user_id} · {serving.model_id}")
     for place, one in enumerate(items, start=1):
         table.add_row(str(place), one.item_id, one.title or "", f"{one.score:.4f}", f"{one.normalized:.3f}")
     console().print(table)
@@ -63,6 +64,7 @@ def report_command(
     run_id: Annotated[str | None, typer.Argument(help="Run; without it, the newest finished one.")] = None,
     output: Annotated[Path, typer.Option("--output", help="Where to write the page.")] = Path("report.html"),
     open_browser: Annotated[bool, typer.Option("--open", help="Open it in the browser.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Write the report of a run again, from its result document alone."""
     from recsys.reporting.card import render_html
@@ -74,7 +76,10 @@ def report_command(
         raise RegistryError(f"{store} holds no result of run {run_id or 'any'}; start one with `recsys run`")
     output.parent.mkdir(parents=True, exist_ok=True)
     output.write_text(render_html(result), encoding="utf-8")
-    sys.stdout.write(f"{output}\n")
+    if as_json:
+        emit({"run_id": result["run_id"], "report": str(output)})
+    else:
+        sys.stdout.write(f"{output}\n")
     if open_browser:
         webbrowser.open(output.resolve().as_uri())
 

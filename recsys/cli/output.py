@@ -4,11 +4,13 @@ import json
 import sys
 import traceback
 from collections.abc import Callable, Sequence
+from typing import NoReturn
 
+import typer
 from rich.console import Console
 from rich.table import Table
 
-from recsys.errors import RecsysError
+from recsys.errors import RecsysError, StoreError
 from recsys.types import Json
 
 INTERRUPTED, INTERNAL_ERROR = 130, 1
@@ -19,7 +21,9 @@ _WIDTH_WITHOUT_TERMINAL = 200  # files and pipes get whole lines
 
 def console() -> Console:
     """Return the console for people: stdout, wide where it is no terminal."""
-    return Console(width=None if sys.stdout.isatty() else _WIDTH_WITHOUT_TERMINAL)
+    width = None if sys.stdout.isatty() else _WIDTH_WITHOUT_TERMINAL
+    # titles and reasons are a shop's words, never rich's markup
+    return Console(width=width, markup=False, highlight=False, emoji=False)
 
 
 def plain_table(*columns: str, keep: Sequence[str] = ()) -> Table:
@@ -28,6 +32,12 @@ def plain_table(*columns: str, keep: Sequence[str] = ()) -> Table:
     for name in columns:
         table.add_column(name, no_wrap=name in keep, overflow="ignore" if name in keep else "fold")
     return table
+
+
+def leave_with_findings(kind: type[RecsysError], sentence: str) -> NoReturn:
+    """End a command that has printed its findings: the exit code of ``kind``, one line on stderr."""
+    sys.stderr.write(f"error: {sentence}\n")
+    raise typer.Exit(kind.exit_code)
 
 
 def emit(document: Json) -> None:
@@ -45,6 +55,8 @@ def guarded(command: Callable[[Sequence[str]], None], arguments: Sequence[str]) 
         command([one for one in arguments if one != "--debug"])
     except RecsysError as error:
         return _fail(error, str(error), error.exit_code, arguments, debug)
+    except OSError as error:
+        return _fail(error, f"the operating system refuses: {error}", StoreError.exit_code, arguments, debug)
     except KeyboardInterrupt as error:
         return _fail(
             error, "interrupted; run it again to go on from the last checkpoint", INTERRUPTED, [], False

@@ -1,15 +1,15 @@
 """Commands of the model registry."""
 
 import sys
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.table import Table
 
 from recsys.cli.options import ConfigOption, JsonOption, SetOption, StoreOption
-from recsys.cli.output import console, emit, plain_table
+from recsys.cli.output import console, emit, leave_with_findings, plain_table
 from recsys.config.load import load_config
-from recsys.config.schema import RegistryConfig
 from recsys.errors import RegistryError
 from recsys.registry.catalogue import Registry
 from recsys.registry.state import ModelEntry
@@ -22,9 +22,9 @@ Reason = Annotated[str, typer.Option("--reason", help="Why; kept in the history.
 _SHOWN_METRICS = ("recall@10", "ndcg@10", "coverage@10")
 
 
-def _registry(store: str, config: RegistryConfig | None = None) -> Registry:
-    single_writer = config.single_writer if config else False
-    return Registry(open_store(store), single_writer=single_writer)
+def _registry(store: str, config: Path | None = None, overrides: list[str] | None = None) -> Registry:
+    settings = load_config(config, overrides or ()).registry
+    return Registry(open_store(store), single_writer=settings.single_writer)
 
 
 def _say(document: Json, as_json: bool, sentence: str) -> None:
@@ -80,30 +80,56 @@ def compare(a: Name, b: Name, store: StoreOption, as_json: JsonOption = False) -
 
 
 @app.command()
-def promote(name: Name, store: StoreOption, reason: Reason, as_json: JsonOption = False) -> None:
+def promote(
+    name: Name,
+    store: StoreOption,
+    reason: Reason,
+    config: ConfigOption = None,
+    overrides: SetOption = None,
+    as_json: JsonOption = False,
+) -> None:
     """Make a model the champion by hand; its files are read back and re-hashed first."""
-    entry = _registry(store).promote(name, reasons=[f"by hand: {reason}"])
+    entry = _registry(store, config, overrides).promote(name, reasons=[f"by hand: {reason}"])
     _say(entry.to_json(), as_json, f"{entry.model_id} is champion")
 
 
 @app.command()
-def rollback(store: StoreOption, reason: Reason, as_json: JsonOption = False) -> None:
+def rollback(
+    store: StoreOption,
+    reason: Reason,
+    config: ConfigOption = None,
+    overrides: SetOption = None,
+    as_json: JsonOption = False,
+) -> None:
     """Go back to the newest former champion whose files are intact."""
-    entry = _registry(store).rollback(reason)
+    entry = _registry(store, config, overrides).rollback(reason)
     _say(entry.to_json(), as_json, f"{entry.model_id} is champion again")
 
 
 @app.command()
-def archive(name: Name, store: StoreOption, as_json: JsonOption = False) -> None:
+def archive(
+    name: Name,
+    store: StoreOption,
+    config: ConfigOption = None,
+    overrides: SetOption = None,
+    as_json: JsonOption = False,
+) -> None:
     """Take a model out of the candidates."""
-    entry = _registry(store).archive(name)
+    entry = _registry(store, config, overrides).archive(name)
     _say(entry.to_json(), as_json, f"{entry.model_id} is archived")
 
 
 @app.command()
-def delete(name: Name, store: StoreOption, reason: Reason, as_json: JsonOption = False) -> None:
+def delete(
+    name: Name,
+    store: StoreOption,
+    reason: Reason,
+    config: ConfigOption = None,
+    overrides: SetOption = None,
+    as_json: JsonOption = False,
+) -> None:
     """Delete a model and its files; refused for champion and previous."""
-    model_id = _registry(store).delete(name, [reason])
+    model_id = _registry(store, config, overrides).delete(name, [reason])
     _say({"deleted": model_id}, as_json, f"{model_id} is deleted")
 
 
@@ -113,7 +139,7 @@ def verify(store: StoreOption, as_json: JsonOption = False) -> None:
     findings = list(_registry(store).verify())
     _say({"ok": not findings, "findings": findings}, as_json, "\n".join(findings) or "everything is intact")
     if findings:
-        raise RegistryError(f"{len(findings)} finding(s); roll back or restore from a backup")
+        leave_with_findings(RegistryError, f"{len(findings)} finding(s); roll back or restore from a backup")
 
 
 @app.command()
@@ -128,7 +154,7 @@ def gc(
 ) -> None:
     """Collect what no alias, running stage or grace period protects; registry.* settings say how much is kept."""
     rules = load_config(config, overrides or ()).registry
-    report = _registry(store, rules).gc(
+    report = _registry(store, config, overrides).gc(
         dry_run=not apply, keep_versions=rules.keep_versions, grace_hours=rules.grace_hours
     )
     document: Json = report.to_json()

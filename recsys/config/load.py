@@ -18,7 +18,14 @@ from recsys.types import Json
 
 # What a run may differ in and still give the same models; the data version stands for the data section.
 _IRRELEVANT_SECTIONS = {"data", "registry"}
-_IRRELEVANT_RUNTIME = {"threads", "retries", "retry_delay_seconds", "timeout_minutes", "gpu_pickup_seconds"}
+_IRRELEVANT_RUNTIME = {
+    "threads",
+    "retries",
+    "retry_delay_seconds",
+    "timeout_minutes",
+    "gpu_pickup_seconds",
+    "min_data_change",
+}
 
 
 def load_config(path: Path | None, overrides: Sequence[str] = ()) -> TrainingConfig:
@@ -52,7 +59,7 @@ def load_config(path: Path | None, overrides: Sequence[str] = ()) -> TrainingCon
 def fingerprint(config: TrainingConfig) -> str:
     """Return the SHA-256 (64 hex digits) of the settings that change a run's results, and of our version.
 
-    Equal data version and fingerprint mean equal results. Presets count as the values they stand for; under
+    Equal data version and fingerprint mean equal results (under ``auto``, given the same last night). Presets count as the values they stand for; under
     ``auto`` the fields left to the search are part of it. Threads, retries, time limits, the registry's
     retention and the data section (pinned by the data version) are left out.
     """

@@ -214,6 +214,9 @@ class RegistryConfig(Section):
         False,
         description="Promise that one process at most writes: allows stores without create-once writes.",
     )
+    keep_data_versions: int = Field(
+        10, ge=1, description="Data versions that `recsys data gc` keeps besides those that models serve from."
+    )
 
 
 class RuntimeConfig(Section):
@@ -229,6 +232,12 @@ class RuntimeConfig(Section):
         description="Pause before the first retry; it doubles each time, up to half is added at random.",
     )
     timeout_minutes: float = Field(120.0, gt=0, description="Longest time one training may take.")
+    min_data_change: float | None = Field(
+        None,
+        ge=0,
+        le=1,
+        description="Train only if the data moved at least so far (0-1) since the champion's; None: always.",
+    )
     gpu_pickup_seconds: float = Field(
         300.0, gt=0, description="How long a GPU worker has to take ALS before it falls back or fails."
     )

@@ -3,10 +3,10 @@
 import logging
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from pathlib import Path
 
 from recsys.errors import TrainingError
 from recsys.pipeline.fit import FitReference
+from recsys.pipeline.local_copies import copy_results
 from recsys.pipeline.publish import artifact_uri
 from recsys.pipeline.result import assemble_result
 from recsys.pipeline.run import RunReference
@@ -23,6 +23,7 @@ logger = logging.getLogger(__name__)
 def decide_and_promote(run: RunReference, model_ids: Mapping[str, str], evaluation: Json) -> Json:
     """Return the decision on tonight's models; the champion alias moves when a gate-passing one was chosen.
 
+    Models that a gate refused are archived with its reasons, so that the registry's history tells both sides.
     Raises ChampionChanged when another run promoted since the evaluation: the candidates stay registered.
     """
     store = run.open_store()
@@ -45,6 +46,9 @@ def decide_and_promote(run: RunReference, model_ids: Mapping[str, str], evaluati
             reasons=decision.reasons,
             expected_champion=before["model_id"] if before else None,
         )
+    if run.config.promotion.promote:
+        for model_id, reasons in decision.refusals().items():
+            registry.archive(model_id, reasons)
     logger.info("decision: %s", decision.reasons[0])
     return decision.to_json()
 
@@ -70,11 +74,7 @@ def finish_run(
     result["artifacts"] = {model: artifact_uri(run.store_uri, one) for model, one in model_ids.items()}
     page = render_html(result).encode()
     store.put_new(report_key, page)
-    if run.output:
-        local = Path(run.output) / "report.html"
-        local.parent.mkdir(parents=True, exist_ok=True)
-        local.write_bytes(page)
-        result["local_artifacts"] = run.output
+    result = copy_results(run, result)
     if failures:
         write_once(store, f"{run.prefix}/failed/{stamp}.json", result)
         causes = "; ".join(f"{model}: {cause}" for model, cause in failures.items())
@@ -85,13 +85,27 @@ def finish_run(
     return write_once(store, f"{run.prefix}/result.json", result)
 
 
+def skip_run(run: RunReference, reason: str) -> Json:
+    """Return the result of a night on which nothing was trained, for ``reason``: the champion stays.
+
+    It is written beside the results, never as one: the next attempt asks again.
+    """
+    champion = run.registry().state().champion
+    decision: Json = {"promote": False, "champion": champion, "model_id": None, "reasons": [reason]}
+    result = assemble_result(run, [], None, decision=decision)
+    key = f"{run.prefix}/skipped/{datetime.now(UTC):%Y%m%dT%H%M%S%fZ}"
+    result["report"] = f"{run.store_uri.rstrip('/')}/{key}.html"
+    store = run.open_store()
+    store.put_new(f"{key}.html", render_html(result).encode())
+    return write_once(store, f"{key}.json", result)
+
+
 def _numbers(
     run: RunReference, store: Store, model_id: str, model: str, evaluation: Json
 ) -> CandidateNumbers:
     numbers, before = evaluation["models"][model], evaluation["champion_before"]
     metric = run.config.promotion.metric
-    difference = numbers["difference"][metric]
-    versus = before["versus"][model] if before else None
+    difference = numbers["difference"].get(metric)
     return CandidateNumbers(
         model_id=model_id,
         model_type=model,
@@ -99,17 +113,25 @@ def _numbers(
         metrics=numbers["metrics"],
         baseline=numbers["baseline"],
         improvement=numbers["improvement"][metric],
-        improvement_ci=(difference["low"], difference["high"]),
-        coverage=numbers["metrics"][f"coverage@{metric.split('@')[1]}"],
+        improvement_ci=(difference["low"], difference["high"]) if difference else None,
+        coverage=numbers["metrics"].get(f"coverage@{metric.split('@')[1]}"),
         score_range_ok=numbers["score_range"] is not None,
         artifacts_ok=not verify_model(store, model_id),
-        versus_champion=VersusChampion(
-            relative=versus["relative"],
-            relative_low=versus["relative_low"],
-            relative_high=versus["relative_high"],
-            n_users=versus["n_users"],
-        )
-        if versus
+        versus_champion=_versus(before["versus"].get(model)) if before else None,
+        versus_champion_common=_versus((before["common"] or {"versus": {}})["versus"].get(model))
+        if before
         else None,
         factors_sha256=read_manifest(store, model_id)["facts"]["factors_sha256"],
+    )
+
+
+def _versus(found: Json | None) -> VersusChampion | None:
+    if found is None:
+        return None
+    return VersusChampion(
+        relative=found["relative"],
+        relative_low=found["relative_low"],
+        relative_high=found["relative_high"],
+        n_users=found["n_users"],
+        smallest_relative=found.get("power", {}).get("smallest_relative"),
     )

@@ -3,177 +3,146 @@
 import io
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from itertools import combinations
-from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import numpy as np
 
 from recsys.cf.data.dataset import InteractionDataset
-from recsys.cf.data.mappings import MAPPINGS_FILE, read_mappings
-from recsys.cf.evaluation.baselines import improvement, popularity_scorer, random_scorer
-from recsys.cf.evaluation.champion import AlignedScorer, align_factors
-from recsys.cf.evaluation.evaluate import Evaluation, evaluate
-from recsys.cf.evaluation.significance import Interval, holm, paired_bootstrap, permutation_test
+from recsys.cf.evaluation.cold_start import cold_items, cold_users
+from recsys.cf.evaluation.evaluate import Evaluation
 from recsys.cf.evaluation.strata import strata_by_item_popularity, strata_by_user_activity
 from recsys.cf.models.threads import use_compiled_threads
 from recsys.cf.scoring.blocks import FactorScorer, Scorer
 from recsys.cf.scoring.score_range import measure_score_distribution
 from recsys.config.settings import available_threads
 from recsys.errors import TrainingError
+from recsys.pipeline.comparison import Comparison
+from recsys.pipeline.contender import Contender, load_contender
 from recsys.pipeline.fit import FitReference, load_factors
 from recsys.pipeline.run import RunReference, load_dataset
-from recsys.registry.artifact import fetch_model
-from recsys.registry.catalogue import Registry
-from recsys.storage.base import Store
+from recsys.pipeline.testbed import CHAMPION, POPULARITY, Testbed, open_testbed
 from recsys.storage.documents import put_deterministic
 from recsys.types import Factors, Json
 
-_POPULARITY, _RANDOM, _CHAMPION = "popularity", "random", "champion"
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Champion:
-    """The model that serves now, brought to tonight's users and items."""
-
-    model_id: str
-    scorer: AlignedScorer
 
 
 def evaluate_models(run: RunReference, fits: Sequence[FitReference]) -> Json:
     """Return what every model of the night reached, as one JSON document of numbers.
 
-    {"models": {name: metrics, baseline, improvement, improvement_ci, difference, score_range, ...},
-    "baselines": {...}, "comparisons": [...], "champion_before": {...} | None, "n_users": int}. Per-user
-    metrics of each model are written to the store, under the run's prefix. Raises EmptyDataError when
-    nobody can be tested.
+    {"models": {name: metrics, baseline, improvement, improvement_ci, difference, power, strata,
+    cold_start_performance, score_range, finite, ...}, "baselines": {...}, "comparisons": [...],
+    "champion_before": {...} | None, "cold_users": {...}, "n_users": int}. A model whose factors are no usable
+    numbers is not walked: it has no metrics, and "finite" is false. Per-user metrics of each model are
+    written to the store, under the run's prefix.
+
+    Raises EmptyDataError when nobody can be tested, NotEnoughMemory.
     """
-    data, config = load_dataset(run), run.config.evaluation
+    data = load_dataset(run)
     use_compiled_threads(run.config.runtime.threads or available_threads())
-    popularity = popularity_scorer(data, config.popularity)
+    testbed = open_testbed(run.open_store(), data, run.config)
     factors = {fit.model: load_factors(run, fit) for fit in fits}
-    scorers: dict[str, Scorer] = {name: FactorScorer(one) for name, one in factors.items()}
-    scorers |= {_POPULARITY: popularity, _RANDOM: random_scorer(data, run.config.runtime.seed)}
-    champion = _champion(run.open_store(), data)
+    usable = [name for name, one in factors.items() if _is_usable(one)]
+    scorers: dict[str, Scorer] = {name: FactorScorer(factors[name]) for name in usable}
+    champion = _champion(run, data)
     if champion is not None:
-        scorers[_CHAMPION] = champion.scorer
-    evaluations = evaluate(
-        scorers,
-        data.held_out("test"),
-        data.user_seen_train,
-        k_values=config.k_values,
-        block_users=config.block_users,
-    )
-    _write_per_user_metrics(run, {fit.model: evaluations[fit.model] for fit in fits})
+        scorers[CHAMPION] = champion.scorer
+    evaluations = testbed.evaluate(scorers)
+    _write_per_user_metrics(run, {name: evaluations.get(name) for name in factors})
+    comparison = Comparison(run.config)
     models = {
-        fit.model: {
-            **_against_popularity(run, evaluations[fit.model], evaluations[_POPULARITY]),
-            **_strata(run, data, evaluations[fit.model], evaluations[_POPULARITY]),
-            **_scores(run, data, scorers[fit.model]),
-            "finite": _is_finite(factors[fit.model]),
-        }
-        for fit in fits
+        name: _measured(testbed, comparison, scorers[name], evaluations[name], evaluations[POPULARITY])
+        if name in usable
+        else _unmeasured(comparison, evaluations[POPULARITY])
+        for name in factors
     }
+    others = [POPULARITY] + ([CHAMPION] if champion else [])
+    pairs = [(model, other) for model in usable for other in others] + list(combinations(usable, 2))
     return {
         "models": models,
-        "baselines": {name: evaluations[name].metrics for name in (_POPULARITY, _RANDOM)},
-        "comparisons": _comparisons(run, evaluations, [fit.model for fit in fits]),
-        "champion_before": _champion_facts(run, champion, evaluations, models),
-        "n_users": evaluations[_POPULARITY].n_users,
+        "baselines": {name: evaluations[name].metrics for name in testbed.baselines},
+        "comparisons": comparison.table(evaluations, pairs),
+        "champion_before": None
+        if champion is None
+        else _champion_facts(comparison, champion, evaluations, usable),
+        "cold_users": cold_users(
+            testbed.interactions,
+            testbed.held_out,
+            data.user_seen_train,
+            testbed.popularity,
+            testbed.item_vectors,
+            k_values=run.config.evaluation.k_values,
+            block_users=testbed.block_users,
+        ),
+        "n_users": evaluations[POPULARITY].n_users,
     }
 
 
-def _is_finite(factors: Factors) -> bool:
-    return bool(np.isfinite(factors.user_factors).all() and np.isfinite(factors.item_factors).all())
+def _is_usable(factors: Factors) -> bool:
+    """Return whether all factors are finite and no product of a user and an item can leave float32."""
+    longest = 1.0
+    for matrix in (factors.user_factors, factors.item_factors):
+        if not np.isfinite(matrix).all():
+            return False
+        longest *= float(np.linalg.norm(matrix.astype(np.float64), axis=1).max())
+    return longest < float(np.finfo(np.float32).max)
 
 
-def _champion(store: Store, data: InteractionDataset) -> Champion | None:
-    model_id = Registry(store).state().champion
-    if model_id is None:
-        return None
-    with TemporaryDirectory(prefix="recsys-champion-") as directory:
-        path = fetch_model(store, model_id, Path(directory) / model_id)
-        name = model_id.split("_", 1)[0]
-        factors = Factors(*(np.load(path / f"{name}_{side}.npy", allow_pickle=False) for side in "UV"))
-        ids = read_mappings(path / MAPPINGS_FILE)
-    return Champion(model_id, align_factors(factors, ids, data.mappings, data.item_popularity))
+def _champion(run: RunReference, data: InteractionDataset) -> Contender | None:
+    model_id = run.registry().state().champion
+    return None if model_id is None else load_contender(run.open_store(), model_id, data)
 
 
-def _bootstrap(run: RunReference, a: Evaluation, b: Evaluation, metric: str) -> Interval:
-    config = run.config.evaluation
-    return paired_bootstrap(
-        a.per_user[metric],
-        b.per_user[metric],
-        resamples=config.bootstrap_resamples,
-        level=config.confidence_level,
-        seed=run.config.runtime.seed,
-    )
-
-
-def _tested_metrics(run: RunReference) -> list[str]:
-    """Return the metrics that get intervals: recall and ndcg at every cutoff, and those of the gates."""
-    names = [f"{name}@{k}" for k in run.config.evaluation.k_values for name in ("recall", "ndcg")]
-    gated = [run.config.promotion.metric, run.config.promotion.choose_by]
-    return list(dict.fromkeys([*names, *gated]))
-
-
-def _against_popularity(run: RunReference, model: Evaluation, baseline: Evaluation) -> Json:
-    intervals = {metric: _bootstrap(run, model, baseline, metric) for metric in _tested_metrics(run)}
+def _measured(
+    testbed: Testbed, comparison: Comparison, scorer: Scorer, model: Evaluation, popularity: Evaluation
+) -> Json:
+    data, k_values = testbed.data, testbed.config.evaluation.k_values
     return {
-        "metrics": model.metrics,
-        "baseline": baseline.metrics,
-        "improvement": {name: improvement(model.metrics[name], baseline.metrics[name]) for name in intervals},
-        "improvement_ci": {name: [one.relative_low, one.relative_high] for name, one in intervals.items()},
-        "difference": {name: one.to_json() for name, one in intervals.items()},
-        "n_users": model.n_users,
-    }
-
-
-def _comparisons(
-    run: RunReference, evaluations: Mapping[str, Evaluation], models: Sequence[str]
-) -> list[Json]:
-    """Return paired comparisons on the promotion metric, their p-values adjusted together after Holm."""
-    metric = run.config.promotion.metric
-    others = [_POPULARITY] + ([_CHAMPION] if _CHAMPION in evaluations else [])
-    pairs = [(model, other) for model in models for other in others] + list(combinations(models, 2))
-    rows = []
-    for a, b in pairs:
-        p_value = permutation_test(
-            evaluations[a].per_user[metric],
-            evaluations[b].per_user[metric],
-            permutations=run.config.evaluation.bootstrap_resamples,
-            seed=run.config.runtime.seed,
-        )
-        interval = _bootstrap(run, evaluations[a], evaluations[b], metric).to_json()
-        rows.append({"a": a, "b": b, "metric": metric, **interval, "p_value": p_value})
-    adjusted = holm([row["p_value"] for row in rows])
-    return [{**row, "p_adjusted": p} for row, p in zip(rows, adjusted, strict=True)]
-
-
-def _strata(run: RunReference, data: InteractionDataset, model: Evaluation, baseline: Evaluation) -> Json:
-    k = run.config.evaluation.k_values[0]
-    return {
+        **comparison.against(model, popularity),
         "strata": {
-            "user_activity": strata_by_user_activity(model, baseline, data.user_seen_train.counts(), k),
-            "item_popularity": strata_by_item_popularity(model, baseline, data.item_train_counts, k),
-        }
+            "user_activity": strata_by_user_activity(
+                model, popularity, data.user_seen_train.counts(), k_values[0]
+            ),
+            "item_popularity": strata_by_item_popularity(
+                model, popularity, data.item_train_counts, k_values[0]
+            ),
+        },
+        "cold_start_performance": cold_items(model, popularity, data.item_train_counts, k_values),
+        **_scores(testbed, scorer),
+        "finite": True,
     }
 
 
-def _scores(run: RunReference, data: InteractionDataset, scorer: Scorer) -> Json:
+def _unmeasured(comparison: Comparison, popularity: Evaluation) -> Json:
+    names = comparison.tested_metrics
+    return {
+        "metrics": {},
+        "baseline": popularity.metrics,
+        "improvement": dict.fromkeys(names),
+        "improvement_ci": {name: [None, None] for name in names},
+        "difference": {},
+        "power": None,
+        "n_users": popularity.n_users,
+        "strata": {},
+        "cold_start_performance": None,
+        "score_range": None,
+        "score_range_error": "the factors are no usable numbers",
+        "finite": False,
+    }
+
+
+def _scores(testbed: Testbed, scorer: Scorer) -> Json:
     """Return score_range and score_histogram; a degenerate range is a finding of the gate, not a crash."""
-    config = run.config.evaluation
+    data, config = testbed.data, testbed.config.evaluation
     validation_users = np.flatnonzero(data.held_out("validation").counts())
-    users = validation_users if len(validation_users) else np.flatnonzero(data.held_out("test").counts())
+    users = validation_users if len(validation_users) else np.flatnonzero(testbed.held_out.counts())
     try:
         distribution = measure_score_distribution(
             scorer,
             users.astype(np.int32),
             data.user_seen_train,
             method="validation_set" if len(validation_users) else "test_set",
-            block_users=config.block_users,
+            block_users=testbed.block_users,
             max_exact_samples=config.score_range_exact_samples,
         )
     except TrainingError as error:
@@ -189,29 +158,48 @@ def _scores(run: RunReference, data: InteractionDataset, scorer: Scorer) -> Json
 
 
 def _champion_facts(
-    run: RunReference,
-    champion: Champion | None,
+    comparison: Comparison,
+    champion: Contender,
     evaluations: Mapping[str, Evaluation],
-    models: Mapping[str, Json],
-) -> Json | None:
-    """Return the champion's metrics on tonight's users and each model's interval against it."""
-    if champion is None:
-        return None
-    evaluation = evaluations[_CHAMPION]
-    metric = run.config.promotion.metric
+    models: Sequence[str],
+) -> Json:
+    """Return the champion's metrics on tonight's users and each model's interval against it.
+
+    "versus" and "metrics" are over all users, those the champion does not know served by popularity;
+    "common" says the same over the users it knows.
+    """
+    evaluation, metric = evaluations[CHAMPION], comparison.headline
+    known = champion.scorer.known_users[evaluation.users]
     return {
         "model_id": champion.model_id,
+        "data_version": champion.data_version,
         "metrics": evaluation.metrics,
         "n_users": evaluation.n_users,
-        "common_users": int(champion.scorer.known_users[evaluation.users].sum()),
+        "common_users": int(known.sum()),
         "common_items": int(champion.scorer.known_items.sum()),
-        "versus": {name: _bootstrap(run, evaluations[name], evaluation, metric).to_json() for name in models},
+        "test_pairs_in_its_training": champion.n_leaked_pairs,
+        "versus": {
+            name: comparison.interval(evaluations[name], evaluation, metric).to_json()
+            | {"power": comparison.power(evaluations[name], evaluation)}
+            for name in models
+        },
+        "common": {
+            "n_users": int(known.sum()),
+            "metrics": {name: float(values[known].mean()) for name, values in evaluation.per_user.items()},
+            "versus": {
+                name: comparison.interval(evaluations[name], evaluation, metric, known).to_json()
+                for name in models
+            },
+        }
+        if known.any()
+        else None,
     }
 
 
-def _write_per_user_metrics(run: RunReference, evaluations: Mapping[str, Evaluation]) -> None:
+def _write_per_user_metrics(run: RunReference, evaluations: Mapping[str, Evaluation | None]) -> None:
     store = run.open_store()
     for model, evaluation in evaluations.items():
         buffer = io.BytesIO()
-        evaluation.to_frame().write_parquet(buffer)
+        frame = Evaluation.empty_frame() if evaluation is None else evaluation.to_frame()
+        frame.write_parquet(buffer)
         put_deterministic(store, f"{run.prefix}/{model}/per_user_metrics.parquet", buffer.getvalue())

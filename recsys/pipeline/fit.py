@@ -21,12 +21,13 @@ from recsys.cf.models.checkpoint import StoreCheckpoints
 from recsys.cf.models.memory import als_bytes, bpr_bytes, require_memory
 from recsys.cf.models.threads import ThreadShares, use_compiled_threads
 from recsys.cf.sampling.pools import build_pools
-from recsys.cf.tuning.auto import ALS_SPACE, BPR_SPACE, Choice, choose_settings
+from recsys.cf.tuning.auto import Choice, choose_settings, search_space
 from recsys.config.settings import available_threads
 from recsys.errors import IntegrityError
 from recsys.pipeline.lineage import last_settings
 from recsys.pipeline.run import RunReference, load_dataset
 from recsys.pipeline.warm import load_warm_start, newest_model
+from recsys.rng import derive_name
 from recsys.storage.documents import put_deterministic, read_document, write_once
 from recsys.types import Factors, HistoryRow, Json
 
@@ -71,9 +72,8 @@ def fit_model(
         started_at = utc_now()
         fitter = _Fitter(run, model, data, cancelled, shares, on_progress)
         choice = fitter.choose()
-        result = fitter.fit(
-            choice.settings, trial=False, checkpoints=StoreCheckpoints(store, f"{prefix}/checkpoints")
-        )
+        checkpoints = StoreCheckpoints(store, f"{prefix}/checkpoints", fitter.identity(choice))
+        result = fitter.fit(choice.settings, trial=False, checkpoints=checkpoints)
         ended_at = utc_now()
     for name, matrix in (("U", result.factors.user_factors), ("V", result.factors.item_factors)):
         buffer = io.BytesIO()
@@ -88,17 +88,23 @@ def fit_model(
 def finished_fit(run: RunReference, model: str) -> FitReference | None:
     """Return the fit of this run and model if it ended well before, on whichever worker, else None."""
     prefix = f"{run.prefix}/{model}"
-    document = read_document(run.open_store(), f"{prefix}/fit.json")
+    required = ("factors_sha256", "started_at", "ended_at", "history", "settings")
+    document = read_document(run.open_store(), f"{prefix}/fit.json", required=required)
     return None if document is None else _reference(model, prefix, document)
 
 
 def load_factors(run: RunReference, fit: FitReference) -> Factors:
     """Return the factors of a finished fit. Raises IntegrityError when they are not those written."""
     store = run.open_store()
-    U, V = (
-        np.load(io.BytesIO(store.get(f"{fit.prefix}/{name}.npy").data), allow_pickle=False) for name in "UV"
-    )
-    factors = Factors(U, V)
+    try:
+        factors = Factors(
+            *(
+                np.load(io.BytesIO(store.get(f"{fit.prefix}/{side}.npy").data), allow_pickle=False)
+                for side in "UV"
+            )
+        )
+    except (ValueError, EOFError) as error:
+        raise IntegrityError(f"{fit.prefix}: U or V cannot be read ({error}); delete it and rerun") from error
     if factors.sha256() != dict(fit.factors_sha256):
         raise IntegrityError(f"{fit.prefix}: U or V differ from what was trained; delete it and rerun")
     return factors
@@ -131,17 +137,16 @@ class _Fitter:
             self.pools = build_pools(
                 data.X_train_binary, data.user_seen_train, data.user_hard_neg_train, data.item_popularity
             )
-        _require_memory(model, data, self.config)
+        _require_memory(run, data)
 
     def choose(self) -> Choice:
         """Return the settings of the night, from an earlier attempt of this run if there was one."""
         store, key = self.run.open_store(), f"{self.run.prefix}/{self.model}/settings.json"
-        kept = read_document(store, key)
+        kept = read_document(store, key, required=("settings", "trials", "note", "warm_from"))
         if kept is None:
-            space = ALS_SPACE if self.model == "als" else BPR_SPACE
             use_compiled_threads(self.shares.share())
             choice = choose_settings(
-                space,
+                search_space(self.model),
                 self.run.searched[self.model],
                 last_settings(store, self.model),
                 self.validation_users,
@@ -163,6 +168,12 @@ class _Fitter:
     def _warm_from(self) -> str | None:
         warm = self.model == "bpr" and self.config.warm_start
         return newest_model(self.run, self.model) if warm else None
+
+    def identity(self, choice: Choice) -> str:
+        """Return a name of everything the final fit depends on."""
+        config = self.config.model_copy(update=dict(choice.settings)).model_dump_json()
+        shape = (self.data.content_hash, self.data.n_users, self.data.n_items)
+        return derive_name(config, self.run.config.runtime.seed, self.warm_from, *shape)
 
     def fit(
         self, settings: Mapping[str, Any], *, trial: bool, checkpoints: StoreCheckpoints | None = None
@@ -193,14 +204,24 @@ def _thread_shares(total: int) -> ThreadShares:
     return ThreadShares(total)
 
 
-def _require_memory(model: str, data: InteractionDataset, config: Any) -> None:
-    if model == "als":
-        n_bytes = als_bytes(data.n_users, data.n_items, data.X_train_confidence.nnz, config)
-        options = "take fewer als.factors or data.max_users, or a GPU"
-    else:
-        n_bytes = bpr_bytes(data.n_users, data.n_items, data.X_train_binary.nnz, config)
-        options = "take fewer bpr.factors, bpr.samples_per_epoch or data.max_users"
-    require_memory(f"training {model}", n_bytes, options)
+def _require_memory(run: RunReference, data: InteractionDataset) -> None:
+    """Refuse to start when the trainings of the run, at once and with the largest searched model, cannot fit."""
+    n_bytes = 0
+    for model in run.config.runtime.models:
+        config = run.section(model)
+        ladder = search_space(model).ladders.get("factors", ())
+        if "factors" in run.searched[model] and ladder:
+            config = config.model_copy(update={"factors": max(ladder)})
+        if model == "als":
+            n_bytes += als_bytes(data.n_users, data.n_items, data.X_train_confidence.nnz, config)
+        else:
+            n_bytes += bpr_bytes(data.n_users, data.n_items, data.X_train_binary.nnz, config)
+    require_memory(
+        f"training {' and '.join(run.config.runtime.models)}",
+        n_bytes,
+        "set fewer als.factors and bpr.factors, fewer bpr.samples_per_epoch or data.max_users, or train one "
+        "model at a time with runtime.models",
+    )
 
 
 def _facts(fitter: _Fitter, choice: Choice, result: FitResult) -> Json:

@@ -1,5 +1,6 @@
 """Where a model comes from: code, packages, machine, and what the last night chose."""
 
+import logging
 import os
 import platform
 import subprocess
@@ -10,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import recsys
-from recsys.cf.tuning.auto import ALS_SPACE, BPR_SPACE
+from recsys.cf.tuning.auto import search_space
+from recsys.errors import IntegrityError, ModelNotFound
 from recsys.registry.artifact import read_manifest
 from recsys.registry.catalogue import Registry
 from recsys.storage.base import Store
@@ -18,6 +20,7 @@ from recsys.types import Json
 
 _PACKAGES = ("implicit", "numba", "numpy", "polars", "prefect", "scipy")
 _GIT_TIMEOUT_SECONDS = 5
+logger = logging.getLogger(__name__)
 
 
 @cache
@@ -34,12 +37,19 @@ def code_facts() -> Json:
 
 def last_settings(store: Store, model: str) -> Mapping[str, Any] | None:
     """Return the searched settings of the newest registered model of that type, None without one."""
-    ladders = {"als": ALS_SPACE, "bpr": BPR_SPACE}[model].ladders
-    entries = [entry for entry in Registry(store).list(model) if entry.status != "failed"]
-    if not entries:
-        return None
-    settings = read_manifest(store, entries[0].model_id)["facts"]["settings"]
-    return {name: settings[name] for name in ladders if name in settings}
+    ladders = search_space(model).ladders
+    for entry in Registry(store).list(model):
+        if entry.status == "failed":
+            continue
+        try:
+            settings = read_manifest(store, entry.model_id)["facts"]["settings"]
+        except (ModelNotFound, IntegrityError, KeyError) as error:
+            logger.warning(
+                "settings of %s cannot be read (%s); looking at the one before", entry.model_id, error
+            )
+            continue
+        return {name: settings[name] for name in ladders if name in settings}
+    return None
 
 
 def _git_commit() -> str | None:

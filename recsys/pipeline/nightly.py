@@ -1,17 +1,22 @@
 """The whole night without Prefect: what `recsys run` does, and what the flow does stage by stage."""
 
+import logging
 import threading
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 
 from recsys.config.schema import TrainingConfig
-from recsys.errors import RecsysError, TrainingCancelled
 from recsys.log import bind
-from recsys.pipeline.decide import decide_and_promote, finish_run
+from recsys.pipeline.data_drift import unchanged_since_champion
+from recsys.pipeline.decide import decide_and_promote, finish_run, skip_run
 from recsys.pipeline.evaluate import evaluate_models
 from recsys.pipeline.fit import FitProgress, FitReference, fit_model
+from recsys.pipeline.local_copies import reuse_result
 from recsys.pipeline.publish import publish_model
-from recsys.pipeline.run import RunReference, finished_result, open_run
+from recsys.pipeline.run import RunReference, finished_result, load_dataset, open_run
 from recsys.types import Json
+
+_SECONDS_BETWEEN_SIGNALS = 0.2
+logger = logging.getLogger(__name__)
 
 
 def run_nightly(
@@ -25,14 +30,18 @@ def run_nightly(
 ) -> Json:
     """Return the result of training, evaluating, registering and deciding on one data version.
 
-    A run that ended well before is returned as it was ("reused": true) unless ``force``. Raises the errors
+    A run that ended well before is returned as it was ("reused": true) unless ``force``; so is the champion left
+    alone when the data moved less than ``runtime.min_data_change``. Raises the errors
     of the stages; TrainingError when a branch failed, after the other was evaluated and registered.
     """
     run = open_run(store_uri, config, data_version=data_version, force=force, output=output)
     finished = finished_result(run)
     if finished is not None:
-        return {**finished, "reused": True}
+        return reuse_result(run, finished)
+    if not force and (reason := unchanged_since_champion(run)):
+        return skip_run(run, reason)
     bind(run_id=run.run_id, data_version=run.data_version, fingerprint=run.fingerprint[:8])
+    load_dataset(run)  # a damaged version ends the night here, before anything is trained
     with run.lease():
         fits, failures = _fit_side_by_side(run, on_progress)
         if not fits:
@@ -57,13 +66,24 @@ def _fit_side_by_side(
         }
         try:
             for model, future in futures.items():
-                try:
+                error = _outcome(future)
+                if error is None:
                     fits.append(future.result())
-                except TrainingCancelled:
-                    raise
-                except RecsysError as error:
+                else:
+                    logger.info(
+                        "training of %s failed", model, exc_info=error
+                    )  # the log file gets the traceback
                     failures[model] = f"{type(error).__name__}: {error}"
         except BaseException:
             cancelled.set()
             raise
     return fits, failures
+
+
+def _outcome(future: "Future[FitReference]") -> BaseException | None:
+    """Return what a training raised, or None; waits in short steps, because a lock may swallow Ctrl-C."""
+    while True:
+        try:
+            return future.exception(timeout=_SECONDS_BETWEEN_SIGNALS)
+        except TimeoutError:
+            continue

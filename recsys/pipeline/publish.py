@@ -3,7 +3,6 @@
 import csv
 import json
 import logging
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,7 +45,10 @@ def publish_model(run: RunReference, fit: FitReference, evaluation: Json) -> str
     store, model = run.open_store(), fit.model
     registry = run.registry()
     for entry in registry.list(model):
-        if entry.run_id == run.run_id and not verify_model(store, entry.model_id):
+        intact = entry.run_id == run.run_id and not verify_model(
+            store, entry.model_id, expected_sha256=entry.manifest_sha256
+        )
+        if intact:
             logger.info("%s is registered already as %s", model, entry.model_id)
             return entry.model_id
     fit_document = read_document(store, f"{fit.prefix}/fit.json") or {}
@@ -64,8 +66,6 @@ def publish_model(run: RunReference, fit: FitReference, evaluation: Json) -> str
             "code": code_facts(),
         }
         model_id = stage_model(store, model, new_version(), directory, facts=facts)
-        if run.output:
-            _copy_locally(directory, Path(run.output) / model)
     registry.register(
         model_id,
         model,
@@ -153,16 +153,3 @@ def _write_history(directory: Path, history: list[HistoryRow]) -> None:
         writer.writeheader()
         writer.writerows(history)
     (directory / "training_history.json").write_text(json.dumps(history, indent=1), encoding="utf-8")
-
-
-def _copy_locally(directory: Path, target: Path) -> None:
-    """Replace ``target`` by a copy of ``directory``; readers see the old files or the new ones."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    fresh, old = target.with_name(f".{target.name}.new"), target.with_name(f".{target.name}.old")
-    for leftover in (fresh, old):
-        shutil.rmtree(leftover, ignore_errors=True)
-    shutil.copytree(directory, fresh)
-    if target.exists():
-        target.rename(old)
-    fresh.rename(target)
-    shutil.rmtree(old, ignore_errors=True)

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 
 from recsys.cf.models.memory import peak_memory_bytes
 from recsys.config.settings import available_threads
+from recsys.pipeline.data_drift import drift_since_last
 from recsys.pipeline.fit import FitReference
 from recsys.pipeline.lineage import code_facts
 from recsys.pipeline.run import RunReference, load_dataset
@@ -101,4 +102,5 @@ def _data_facts(run: RunReference) -> Json:
         "test": data.test_interactions.height,
         "test_users": data.test_interactions["user_idx"].n_unique(),
         "warnings": stats.get("warnings", []),
+        "drift": drift_since_last(run),
     }

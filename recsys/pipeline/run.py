@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from functools import lru_cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
@@ -16,6 +18,7 @@ from recsys.cf.data.version import resolve_version
 from recsys.config.load import fingerprint
 from recsys.config.presets import is_searched, resolve_presets, unset_fields
 from recsys.config.schema import TrainingConfig
+from recsys.errors import ConfigError
 from recsys.registry.catalogue import Registry
 from recsys.registry.lease import running
 from recsys.storage.base import Store
@@ -73,8 +76,9 @@ def open_run(
     """Return the run of this data version and configuration.
 
     The id is a function of both, so that a rerun finds checkpoints and results of an earlier attempt;
-    ``force`` makes a new one. Raises DataVersionNotFound.
+    ``force`` makes a new one. Raises DataVersionNotFound; ConfigError when ``output`` cannot be written.
     """
+    _check_output(output)
     store = open_store(store_uri)
     version = resolve_version(store, data_version)
     content_hash = read_manifest(store, version).content_hash
@@ -97,9 +101,25 @@ def open_run(
     )
 
 
+def _check_output(output: str | None) -> None:
+    """Raise ConfigError when the directory of local copies cannot be written; nothing is trained in vain."""
+    if output is None:
+        return
+    try:
+        Path(output).mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(dir=output, prefix=".probe-"):
+            pass
+    except OSError as error:
+        raise ConfigError(
+            f"--output {output}: {error.strerror}; name a directory that can be written"
+        ) from error
+
+
 def finished_result(run: RunReference) -> Json | None:
     """Return the result of this run if it ended well before, else None."""
-    return read_document(run.open_store(), f"{run.prefix}/result.json")
+    return read_document(
+        run.open_store(), f"{run.prefix}/result.json", required=("run_id", "models", "decision")
+    )
 
 
 def load_dataset(run: RunReference) -> InteractionDataset:

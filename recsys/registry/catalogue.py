@@ -214,7 +214,7 @@ class Registry:
                     with suppress(ProtectedModel, ModelNotFound):  # promoted or deleted since the plan
                         self.delete(item.target, [item.reason])
             registered = self.state().models  # an orphan may have been registered since the plan was made
-            remove_garbage(self.store, [i for i in items if i.target not in registered], rules)
+            remove_garbage(self.store, self.state(), [i for i in items if i.target not in registered], rules)
         return GcReport(dry_run=dry_run, items=tuple(items))
 
     def history(self) -> Sequence[Event]:

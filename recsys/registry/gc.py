@@ -69,7 +69,7 @@ def plan_garbage(store: Store, state: RegistryState, rules: GcRules) -> Sequence
     return [
         *_retired(state, models, rules, runs.keys()),
         *_orphans(state, models, quiet),
-        *_old_runs(store, rules.cutoff, runs.keys()),
+        *_old_runs(store, state, rules.cutoff, runs.keys()),
         *(
             _item("probe", info.key, [info], "a start-up probe was killed")
             for info in _old_probes(store, rules.cutoff)
@@ -78,13 +78,13 @@ def plan_garbage(store: Store, state: RegistryState, rules: GcRules) -> Sequence
     ]
 
 
-def remove_garbage(store: Store, items: Sequence[GcItem], rules: GcRules) -> None:
+def remove_garbage(store: Store, state: RegistryState, items: Sequence[GcItem], rules: GcRules) -> None:
     """Remove the orphans, runs, probes and leftovers among ``items``; retired models go through the catalogue."""
     for item in items:
         if item.kind == "orphan":
             delete_files(store, item.target)
         elif item.kind == "run":
-            for info in list(store.list(f"{RUNS_PREFIX}{item.target}/")):
+            for info in _waste_of_run(state, item.target, list(store.list(f"{RUNS_PREFIX}{item.target}/"))):
                 store.delete(info.key)
         elif item.kind == "probe":
             store.delete(item.target)
@@ -122,11 +122,24 @@ def _orphans(state: RegistryState, models: _Groups, cutoff: datetime) -> Iterato
             yield _item("orphan", model_id, objects, "staged but never registered")
 
 
-def _old_runs(store: Store, cutoff: datetime, running_ids: Collection[str]) -> Iterator[GcItem]:
+def _old_runs(
+    store: Store, state: RegistryState, cutoff: datetime, running_ids: Collection[str]
+) -> Iterator[GcItem]:
+    """Yield runs that are over and have something to remove."""
     for prefix, objects in _grouped(store, RUNS_PREFIX, depth=1).items():
         run_id = prefix.removeprefix(RUNS_PREFIX).rstrip("/")
-        if run_id not in running_ids and _newest(objects) < cutoff:
-            yield _item("run", run_id, objects, "the run is over")
+        if run_id in running_ids or _newest(objects) >= cutoff:
+            continue
+        if waste := _waste_of_run(state, run_id, objects):
+            yield _item("run", run_id, waste, "the run is over")
+
+
+def _waste_of_run(state: RegistryState, run_id: str, objects: Sequence[ObjectInfo]) -> list[ObjectInfo]:
+    """Return what may go of a run that is over: all but result and reports while a model of it is registered."""
+    if all(entry.run_id != run_id for entry in state.models.values()):
+        return list(objects)
+    records = tuple(f"{RUNS_PREFIX}{run_id}/{name}" for name in ("result.json", "reports/", "failed/"))
+    return [info for info in objects if not info.key.startswith(records)]
 
 
 def _old_probes(store: Store, cutoff: datetime) -> list[ObjectInfo]:

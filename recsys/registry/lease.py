@@ -1,26 +1,27 @@
 """Leases: a running stage says so, and gc leaves its checkpoints and half-staged models alone."""
 
 import logging
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 
-from recsys.errors import ObjectExists, RegistryError, StoreError
+from recsys.errors import RegistryError, StoreError
 from recsys.registry.documents import SCHEMA_VERSION, decode, encode, parse_utc, utc_text
 from recsys.storage.base import Store
 
 RUNS_PREFIX = "runs/"
-_LEASE_NAME = "running.json"
+_LEASE_PREFIX = "running-"
 logger = logging.getLogger(__name__)
 
 
 @contextmanager
 def running(store: Store, run_id: str, *, hours: float = 24.0) -> Iterator[None]:
-    """Hold the lease ``runs/{run_id}/running.json``; it is removed at the end, or runs out after ``hours``.
+    """Hold a lease ``runs/{run_id}/running-{attempt}.json``; removed at the end, it runs out after ``hours``.
 
-    A rerun of the same run takes the lease over from the attempt that was killed.
+    Each attempt has one of its own, so two attempts of one run do not end each other's.
     """
-    key = f"{RUNS_PREFIX}{run_id}/{_LEASE_NAME}"
+    key = f"{RUNS_PREFIX}{run_id}/{_LEASE_PREFIX}{uuid.uuid4().hex}.json"
     now = datetime.now(UTC)
     lease = encode(
         {
@@ -30,10 +31,7 @@ def running(store: Store, run_id: str, *, hours: float = 24.0) -> Iterator[None]
             "expires_at": utc_text(now + timedelta(hours=hours)),
         }
     )
-    try:
-        store.put_new(key, lease)
-    except ObjectExists:
-        store.put_if_match(key, lease, store.get(key).etag)
+    store.put_new(key, lease)
     try:
         yield
     finally:
@@ -48,15 +46,17 @@ def running_since(store: Store, now: datetime) -> dict[str, datetime]:
 
     A lease that cannot be read protects its run for ever: better a leftover than a deleted checkpoint.
     """
-    started = {}
+    started: dict[str, datetime] = {}
     for info in store.list(RUNS_PREFIX):
         run_id, _, name = info.key.removeprefix(RUNS_PREFIX).rpartition("/")
-        if name != _LEASE_NAME:
+        if not name.startswith(_LEASE_PREFIX):
             continue
         try:
             lease = decode(store.get(info.key).data, info.key)
-            if parse_utc(lease["expires_at"]) > now:
-                started[run_id] = parse_utc(lease["started_at"])
+            if parse_utc(lease["expires_at"]) <= now:
+                continue
+            moment = parse_utc(lease["started_at"])
         except (RegistryError, KeyError, ValueError):
-            started[run_id] = info.modified_at
+            moment = info.modified_at
+        started[run_id] = min(moment, started.get(run_id, moment))
     return started

@@ -3,6 +3,8 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
+from typing import Any
 
 from recsys.config.schema import PromotionConfig
 from recsys.errors import RegistryError
@@ -17,6 +19,7 @@ class VersusChampion:
     relative_low: float | None
     relative_high: float | None  # None: unbounded
     n_users: int
+    smallest_relative: float | None = None  # the smallest difference that so many users show in 80 % of cases
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,7 @@ class CandidateNumbers:
     score_range_ok: bool
     artifacts_ok: bool  # read back from the store and hashed again
     versus_champion: VersusChampion | None = None  # None: there is no champion, or it could not be compared
+    versus_champion_common: VersusChampion | None = None  # over the users the champion knows; for the record
     factors_sha256: Mapping[str, str] | None = None
 
 
@@ -65,6 +69,16 @@ class Decision:
     model_id: str | None  # the candidate chosen, also when promotion is switched off
     gates: Mapping[str, tuple[Gate, ...]]  # by model_id
     reasons: tuple[str, ...]
+    candidates: tuple[CandidateNumbers, ...]  # everything that was looked at
+    config: PromotionConfig  # every threshold
+
+    def refusals(self) -> dict[str, tuple[str, ...]]:
+        """Return the reasons of the gates that said no, by model_id; models that passed all are left out."""
+        refused = {
+            model_id: tuple(gate.reason for gate in gates if not gate.passed)
+            for model_id, gates in self.gates.items()
+        }
+        return {model_id: reasons for model_id, reasons in refused.items() if reasons}
 
     def to_json(self) -> Json:
         """Return the decision as a JSON object."""
@@ -73,7 +87,12 @@ class Decision:
             "champion": self.champion,
             "model_id": self.model_id,
             "reasons": list(self.reasons),
-            "gates": {model_id: [asdict(gate) for gate in gates] for model_id, gates in self.gates.items()},
+            "gates": {
+                model_id: [_without_nan(asdict(gate)) for gate in gates]
+                for model_id, gates in self.gates.items()
+            },
+            "candidates": [_without_nan(asdict(candidate)) for candidate in self.candidates],
+            "config": self.config.model_dump(mode="json"),
         }
 
 
@@ -94,6 +113,7 @@ def decide(
         RegistryError: A candidate that passes lacks the metric ``config.choose_by``.
     """
     gates = {candidate.model_id: _ask_gates(candidate, champion, config) for candidate in candidates}
+    decided = partial(Decision, gates=gates, candidates=tuple(candidates), config=config)
     passed = [one for one in candidates if all(gate.passed for gate in gates[one.model_id])]
     reasons = [
         f"{candidate.model_id} does not pass: {gate.reason}"
@@ -105,7 +125,7 @@ def decide(
     if not passed:
         stays = f"champion {serving} stays" if serving else "there is no champion yet"
         why = "no candidate passed every gate" if candidates else "there is no candidate"
-        return Decision(False, serving, None, gates, (f"{why}; {stays}", *reasons))
+        return decided(False, serving, None, reasons=(f"{why}; {stays}", *reasons))
     best = max(passed, key=lambda candidate: _choice(candidate, config))
     chosen = (
         f"{best.model_id} passed every gate; of {len(passed)} such model{'s' if len(passed) > 1 else ''} it "
@@ -113,9 +133,9 @@ def decide(
     )
     if not config.promote:
         switched_off = f"{chosen}, but promotion.promote is false; the champion is left as it is"
-        return Decision(False, serving, best.model_id, gates, (switched_off, *reasons))
+        return decided(False, serving, best.model_id, reasons=(switched_off, *reasons))
     replaced = f"it replaces {serving}" if serving else "it is the first champion"
-    return Decision(True, best.model_id, best.model_id, gates, (f"{chosen}; {replaced}", *reasons))
+    return decided(True, best.model_id, best.model_id, reasons=(f"{chosen}; {replaced}", *reasons))
 
 
 def _ask_gates(
@@ -200,6 +220,12 @@ def _not_worse(candidate: CandidateNumbers, champion: ChampionNumbers, config: P
         f"{versus.n_users} users, interval [{low:+.1%}, {'unbounded' if high is None else f'{high:+.1%}'}], "
         f"its lower bound must be at least {floor:+.1%}"
     )
+    smallest = _measured(versus.smallest_relative)
+    if low < floor and smallest is not None and smallest > config.tolerance:
+        reason += (
+            f"; so few users show differences of {smallest:.1%} and more only: with more of them, or a larger "
+            "promotion.tolerance, an equal model would pass"
+        )
     return Gate(name, low >= floor, low, floor, reason)
 
 
@@ -230,3 +256,12 @@ def _not_measured(name: str, threshold: float) -> Gate:
 
 def _measured(value: float | None) -> float | None:
     return value if value is not None and math.isfinite(value) else None
+
+
+def _without_nan(value: Any) -> Any:
+    """Return the value with None for every number that is not finite, as JSON has none."""
+    if isinstance(value, Mapping):
+        return {key: _without_nan(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_nan(one) for one in value]
+    return _measured(value) if isinstance(value, float) else value

@@ -7,7 +7,7 @@ from string import Template
 from recsys.reporting import formats
 from recsys.reporting.document import text
 from recsys.reporting.markup import Markup, join, tag
-from recsys.reporting.sections import quality, run, training, verdict
+from recsys.reporting.sections import drift, quality, run, training, verdict
 from recsys.types import Json
 
 _SECTIONS: Mapping[str, tuple[Callable[[Json], Markup | None], ...]] = {
@@ -16,7 +16,7 @@ _SECTIONS: Mapping[str, tuple[Callable[[Json], Markup | None], ...]] = {
     "Who is served well": (quality.strata,),
     "Training": (training.curves, training.sampling, training.trials),
     "Scores": (training.scores,),
-    "Data": (run.funnel,),
+    "Data": (run.funnel, drift.drift),
     "Time and resources": (run.time, run.resources),
     "Lineage": (run.lineage, training.settings),
 }

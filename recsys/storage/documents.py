@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Collection
 
 from recsys.errors import IntegrityError, ObjectExists, ObjectNotFound
 from recsys.storage.base import Store
@@ -15,18 +16,26 @@ def to_bytes(document: Json) -> bytes:
     ).encode()
 
 
-def read_document(store: Store, key: str) -> Json | None:
-    """Return the JSON document under ``key``, or None when there is none. Raises IntegrityError."""
+def read_document(store: Store, key: str, required: Collection[str] = ()) -> Json | None:
+    """Return the JSON object under ``key``, or None when there is none.
+
+    Raises IntegrityError when it is no JSON object or lacks one of the ``required`` keys.
+    """
     try:
         data = store.get(key).data
     except ObjectNotFound:
         return None
     try:
-        document: Json = json.loads(data)
+        document = json.loads(data)
     except ValueError as error:
         raise IntegrityError(
             f"{key} in {store.uri} is not valid JSON ({error}); restore or delete it"
         ) from error
+    if not isinstance(document, dict) or not document.keys() >= set(required):
+        raise IntegrityError(
+            f"{key} in {store.uri} is no JSON object with {', '.join(required) or 'any keys'}; "
+            "restore or delete it"
+        )
     return document
 
 

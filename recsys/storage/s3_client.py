@@ -5,6 +5,9 @@ from typing import TYPE_CHECKING, Literal
 
 import boto3
 from botocore.config import Config
+from botocore.exceptions import BotoCoreError
+
+from recsys.errors import ConfigError
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -33,5 +36,7 @@ def new_client(endpoint_url: str | None, read_timeout_seconds: float, max_attemp
         request_checksum_calculation=checksums,
         response_checksum_validation=checksums,
     )
-    session = boto3.session.Session()
-    return session.client("s3", endpoint_url=endpoint_url, config=config)
+    try:
+        return boto3.session.Session().client("s3", endpoint_url=endpoint_url, config=config)
+    except (BotoCoreError, ValueError) as error:  # an endpoint that is no URL, a profile that does not exist
+        raise ConfigError(f"S3 cannot be set up from the AWS_* environment: {error}") from error

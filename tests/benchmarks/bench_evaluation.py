@@ -115,9 +115,7 @@ def measure(n_users: int, n_items: int, rounds: int) -> list[dict]:
 
     def ours(*, lists: bool) -> dict[str, float]:
         scorers = {"model": FactorScorer(factors)}
-        found = evaluate(
-            scorers, held_out_sets, seen_sets, k_values=K_VALUES, block_users=8192, lists=lists
-        )
+        found = evaluate(scorers, held_out_sets, seen_sets, k_values=K_VALUES, block_users=8192, lists=lists)
         return found["model"].metrics
 
     def implicit(k_values: tuple[int, ...] = K_VALUES) -> dict[str, float]:
@@ -139,16 +137,20 @@ def measure(n_users: int, n_items: int, rounds: int) -> list[dict]:
         "the same and lists: coverage, novelty": lambda: ours(lists=True),
     }
     seconds = median_seconds({**works, "implicit": implicit, "irspack": irspack}, rounds)
-    rows = [
-        row(name, size, "users/s", n_users, {"ours": seconds[name]} | _peers(seconds)) for name in works
-    ]
+    rows = [row(name, size, "users/s", n_users, {"ours": seconds[name]} | _peers(seconds)) for name in works]
     looks = {
         "ours": lambda: validate(factors, held_out_sets, seen_sets, 10),
         "implicit": lambda: implicit((10,)),
         "irspack": lambda: irspack((10,)),
     }
     rows.append(
-        row("a look at validation: recall, ndcg at 10", size, "users/s", n_users, median_seconds(looks, rounds))
+        row(
+            "a look at validation: recall, ndcg at 10",
+            size,
+            "users/s",
+            n_users,
+            median_seconds(looks, rounds),
+        )
     )
     return rows
 
@@ -174,9 +176,7 @@ def measure_statistics(n_users: int, resamples: int) -> list[dict]:
 
 def measure_memory(n_users: int, n_items: int) -> list[dict]:
     """Return the peak resident size of one walk with lists, and what of it the walk added; fresh process."""
-    code = (
-        "import bench_evaluation as b; print(b.walk_alone(*map(int, __import__('sys').argv[1:])))"  # noqa: S608
-    )
+    code = "import bench_evaluation as b; print(b.walk_alone(*map(int, __import__('sys').argv[1:])))"
     done = subprocess.run(
         [sys.executable, "-c", code, str(n_users), str(n_items)],
         env={**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path])},

@@ -88,7 +88,7 @@ def test_a_tampered_candidate_is_stopped_by_the_gate_and_found_by_verify_and_loa
     assert gates.pop("artifacts") is False
     assert all(gates.values()), "only the damaged file may stop it"
     assert any("als_V.npy" in finding for finding in Registry(store).verify())
-    with pytest.raises(IntegrityError, match="als_V.npy"):
+    with pytest.raises(IntegrityError, match=r"als_V\.npy"):
         Registry(store).promote(model_id, reasons=["by hand"])
-    with pytest.raises(IntegrityError, match="als_V.npy"):
+    with pytest.raises(IntegrityError, match=r"als_V\.npy"):
         load_model(store, model_id, cache_dir=tmp_path / "cache")

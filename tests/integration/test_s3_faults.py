@@ -79,7 +79,7 @@ def model_dir(tmp_path: Path) -> Path:
 
 def impatient(s3: S3Server, prefix: str, endpoint_url: str) -> S3Store:
     return S3Store(
-        s3.bucket, prefix, endpoint_url=endpoint_url, read_timeout_seconds=2.0, max_attempts=ATTEMPTS
+        s3.bucket, prefix, endpoint_url=endpoint_url, read_timeout_seconds=1.2, max_attempts=ATTEMPTS
     )
 
 

@@ -2,11 +2,11 @@ import numpy as np
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from sklearn.metrics import ndcg_score
+from sklearn.metrics import ndcg_score, roc_auc_score
 
 from recsys.cf.data.dataset import UserItemSets
 from recsys.cf.evaluation.evaluate import evaluate, validate
-from recsys.cf.metrics import METRICS, evaluate_model, rank_unseen
+from recsys.cf.metrics import METRICS, auc, evaluate_model, rank_unseen
 from recsys.cf.scoring.blocks import FactorScorer, ItemScorer
 from recsys.cf.scoring.topk import recommend
 from recsys.types import Factors
@@ -98,6 +98,37 @@ def test_ndcg_is_that_of_scikit_learn(data):
     )["m"]
     truth = np.isin(np.arange(n_items), list(relevant))[np.newaxis].astype(float)
     assert found.metrics[f"ndcg@{k}"] == pytest.approx(ndcg_score(truth, scores[np.newaxis], k=k))
+
+
+@settings(max_examples=100, deadline=None)
+@given(problems())
+def test_auc_equals_the_reference(problem):
+    factors, held_out, seen = problem
+    found = evaluate(
+        {"m": FactorScorer(factors)}, held_out, seen, k_values=[1], block_users=2, lists=False, auc=True
+    )["m"]
+    for row, user in enumerate(found.users.tolist()):
+        scores = factors.item_factors @ factors.user_factors[user]
+        expected = auc(rank_unseen(scores, seen[user]), held_out[user])
+        assert found.per_user["auc"][row] == pytest.approx(expected, abs=1e-12)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.data())
+def test_auc_is_that_of_scikit_learn(data):
+    n_items = data.draw(st.integers(2, 12))
+    scores = np.array(data.draw(st.permutations(range(n_items))), dtype=np.float32)
+    relevant = data.draw(st.sets(st.integers(0, n_items - 1), min_size=1, max_size=n_items - 1))
+    found = evaluate(
+        {"m": ItemScorer(scores)},
+        item_sets([relevant]),
+        item_sets([[]]),
+        k_values=[1],
+        block_users=1,
+        auc=True,
+    )["m"]
+    truth = np.isin(np.arange(n_items), list(relevant))
+    assert found.metrics["auc"] == pytest.approx(roc_auc_score(truth, scores))
 
 
 @settings(max_examples=50, deadline=None)

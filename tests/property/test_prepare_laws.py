@@ -17,7 +17,7 @@ from recsys.cf.data.funnel import Funnel
 from recsys.cf.data.prepare import prepare_interactions
 from recsys.cf.data.segment import segment_interactions
 from recsys.cf.data.split import assign_splits
-from recsys.cf.data.stats import data_stats
+from recsys.cf.data.stats import RowFacts, data_stats
 from recsys.cf.data.validate import validate_dataset
 from recsys.config.schema import DataConfig
 from recsys.errors import EmptyDataError
@@ -205,13 +205,16 @@ def test_laws_of_the_split(rows, config):
 def test_what_is_built_is_valid_and_comes_back_from_files(rows, config):
     interactions, funnel = prepared(rows, config)
     dataset = build_dataset(interactions, None, config, content_hash="")
-    stats = data_stats(dataset, interactions, funnel, config.split_unit)
+    facts = RowFacts()
+    facts.add(interactions)
+    stats = data_stats(dataset, facts, funnel, config.split_unit)
     object.__setattr__(dataset, "stats", stats)
     with tempfile.TemporaryDirectory() as directory:
-        write_dataset_files(Path(directory), dataset, interactions)
+        write_dataset_files(Path(directory), dataset)
+        interactions.write_parquet(Path(directory) / "interactions.parquet")
         read, read_interactions = read_dataset_files(Path(directory), version="v", content_hash="")
-    validate_dataset(read, read_interactions, config.model_dump(mode="json"))
-    assert read_interactions.equals(interactions)
+        validate_dataset(read, read_interactions, config.model_dump(mode="json"))
+        assert read_interactions.table().equals(interactions)
     assert read.mappings == dataset.mappings
     assert (read.X_train_confidence != dataset.X_train_confidence).nnz == 0
     assert read.stats == stats

@@ -6,6 +6,7 @@ import polars as pl
 import pytest
 
 from recsys.cf.metrics import (
+    auc,
     average_precision_at_k,
     evaluate_model,
     hit_rate_at_k,
@@ -44,6 +45,21 @@ def test_ndcg_discounts_by_log2_and_divides_by_the_best_list_of_k():
     gain = 1 / log2(3) + 1 / log2(5)
     assert ndcg_at_k(PREDICTIONS, RELEVANT, 5) == pytest.approx(gain / (1 + 1 / log2(3) + 1 / log2(4)))
     assert ndcg_at_k(PREDICTIONS, RELEVANT, 2) == pytest.approx((1 / log2(3)) / (1 + 1 / log2(3)))
+
+
+@pytest.mark.parametrize(
+    ("ranking", "relevant", "expected"),
+    [
+        ([4, 3, 2, 1], {4}, Fraction(1)),
+        ([4, 3, 2, 1], {1}, Fraction(0)),
+        ([4, 3, 2, 1], {4, 2}, Fraction(3, 4)),  # of 2 x 2 pairs, (2, 3) is wrong
+        ([4, 3, 2, 1], {3, 9}, Fraction(2, 3) / 2),  # 9 cannot be recommended: it loses every pair
+        ([4], {4}, Fraction(1)),
+        ([4, 3], set(), Fraction(0)),
+    ],
+)
+def test_auc_is_the_share_of_pairs_in_order(ranking, relevant, expected):
+    assert auc(ranking, relevant) == pytest.approx(float(expected))
 
 
 @pytest.mark.parametrize("metric", [recall_at_k, ndcg_at_k, average_precision_at_k, precision_at_k])

@@ -66,7 +66,7 @@ def test_the_result_tells_the_funnel_and_the_sizes(shop):
     assert prepared.train == dataset.X_train_confidence.nnz
     assert prepared.validation == dataset.val_interactions.height
     assert prepared.rows_out == prepared.train + prepared.validation + dataset.test_interactions.height
-    assert [name for name, _ in steps] == ["read", "clean", "comment_quality", "segment", "split", "publish"]
+    assert [name for name, _ in steps] == ["read", "clean", "segment", "split", "publish"]
     assert steps[0][1] == 2_500
     assert steps[-1][1] == prepared.rows_out
 

@@ -90,10 +90,10 @@ def test_runs_go_when_they_are_over(registry: Registry, store: MemoryStore) -> N
     store.put_new("runs/night-2/als/checkpoint-5.npz", b"123")
     with running(store, "night-2", hours=24 * 30):
         assert removed(collect(registry)) == {("run", "night-1")}
-        assert [info.key for info in store.list("runs/")] == [
-            "runs/night-2/als/checkpoint-5.npz",
-            "runs/night-2/running.json",
-        ]
+        kept = [info.key for info in store.list("runs/")]
+        assert kept[0] == "runs/night-2/als/checkpoint-5.npz"
+        assert len(kept) == 2
+        assert kept[1].startswith("runs/night-2/running-")
     assert removed(collect(registry)) == {("run", "night-2")}
     assert list(store.list("runs/")) == []
 
@@ -111,19 +111,32 @@ def test_a_running_stage_protects_what_it_is_staging_and_its_models(
     assert registry.show(newer)
 
 
-def test_a_lease_of_a_killed_run_expires_and_a_rerun_takes_it_over(store: MemoryStore) -> None:
+def test_a_lease_of_a_killed_attempt_expires_and_each_attempt_has_its_own(store: MemoryStore) -> None:
     killed = running(store, "night-1", hours=1)
     killed.__enter__()
     assert set(running_since(store, NOW)) == {"night-1"}
     assert running_since(store, NOW + timedelta(hours=2)) == {}
     with running(store, "night-1", hours=5):
         assert set(running_since(store, NOW + timedelta(hours=2))) == {"night-1"}
-    assert running_since(store, NOW) == {}
+    assert set(running_since(store, NOW)) == {"night-1"}, "the killed attempt's own lease is not ended by another"
+    assert running_since(store, NOW + timedelta(hours=2)) == {}
+
+
+def test_result_and_reports_stay_while_a_model_of_the_run_is_registered(
+    registry: Registry, store: MemoryStore, model_dir: Path
+) -> None:
+    publish(registry, model_dir, run_id="night-1")
+    for name in ("result.json", "reports/1.html", "als/checkpoints/000005.npz", "als/U.npy"):
+        store.put_new(f"runs/night-1/{name}", b"1")
+        store.put_new(f"runs/night-0/{name}", b"1")
+    collect(registry)
+    kept = [info.key for info in store.list("runs/")]
+    assert kept == ["runs/night-1/reports/1.html", "runs/night-1/result.json"]
 
 
 def test_an_unreadable_lease_protects_its_run(registry: Registry, store: MemoryStore) -> None:
     store.put_new("runs/night-1/checkpoint", b"1")
-    store.put_new("runs/night-1/running.json", b"broken")
+    store.put_new("runs/night-1/running-1.json", b"broken")
     assert removed(collect(registry)) == set()
 
 

@@ -1,10 +1,11 @@
 import itertools
 import json
 
+import numba
 import numpy as np
 import pytest
 
-from recsys.cf.evaluation.significance import holm, paired_bootstrap, permutation_test
+from recsys.cf.evaluation.significance import holm, paired_bootstrap, permutation_test, smallest_detectable
 
 
 def bootstrap(a, b, seed=0, resamples=2000):
@@ -25,7 +26,7 @@ def test_the_interval_covers_the_true_difference_as_often_as_it_says():
     assert 0.93 <= relative_inside / n_trials <= 0.97
 
 
-def test_drawing_equal_pairs_together_is_drawing_users():
+def test_the_interval_is_that_of_resampled_users():
     rng = np.random.default_rng(4)
     a, b = rng.integers(0, 3, 400) / 2, rng.integers(0, 3, 400) / 3
     draws = rng.integers(0, 400, (20_000, 400))
@@ -105,6 +106,38 @@ def test_equal_values_have_a_p_value_of_one_and_none_is_zero():
     ones = np.ones(20)
     assert permutation_test(ones, ones, permutations=100, seed=0) == 1.0
     assert permutation_test(ones, np.zeros(20), permutations=100, seed=0) == pytest.approx(1 / 101)
+
+
+def test_the_smallest_detectable_difference_is_seen_in_four_cases_of_five():
+    rng = np.random.default_rng(23)
+    n_users, n_trials = 400, 1000
+    b = rng.random((n_trials, n_users))
+    noise = rng.normal(0, 0.3, (n_trials, n_users))
+    shift = smallest_detectable(b[0] + noise[0], b[0], level=0.95)
+    assert shift == pytest.approx((1.96 + 0.8416) * 0.3 / np.sqrt(n_users), rel=0.1)
+    exact = (1.95996 + 0.84162) * 0.3 / np.sqrt(n_users)
+    seen = sum(
+        bootstrap(b[trial] + noise[trial] + exact, b[trial], seed=trial, resamples=1000).low > 0
+        for trial in range(n_trials)
+    )
+    # standard error of the share: sqrt(0.8 x 0.2 / 1000) = 0.013
+    assert 0.75 <= seen / n_trials <= 0.85
+
+
+def test_equal_differences_leave_nothing_to_detect():
+    assert smallest_detectable(np.full(9, 0.5), np.full(9, 0.25), level=0.95) == 0
+
+
+def test_intervals_and_p_values_do_not_depend_on_the_threads():
+    rng = np.random.default_rng(2)
+    a, b = rng.random(500), rng.random(500)
+    before = numba.get_num_threads()
+    found = []
+    for threads in (1, before):
+        numba.set_num_threads(threads)
+        found.append((bootstrap(a, b), permutation_test(a, b, permutations=999, seed=1)))
+    numba.set_num_threads(before)
+    assert found[0] == found[1]
 
 
 def test_holm_steps_down_and_never_decreases():

@@ -1,5 +1,7 @@
 """Split interactions become the arrays that training reads: matrices, positives, hard negatives, popularity."""
 
+from dataclasses import dataclass, field
+
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
@@ -10,70 +12,167 @@ from recsys.cf.data.split import TEST, TRAIN, VALIDATION
 from recsys.config.schema import DataConfig
 from recsys.types import IndexVector, Json
 
+# Users treated at once where something is made for each of them and each item of the pool.
+_USER_BLOCK = 100_000
 INTERACTION_COLUMNS = (
     "user_id", "item_id", "user_idx", "item_idx", "rating", "comment_quality", "confidence", "is_positive",
     "is_hard_negative", "is_trainable_user", "timestamp", "split",
 )  # fmt: skip
 
 
+@dataclass(frozen=True)
+class _UserPart:
+    ids: pl.Series  # of trainable users
+    train_counts: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class _TrainPart:
+    items: IndexVector
+    confidence: NDArray[np.float32]
+    positive: NDArray[np.bool_]
+
+
+@dataclass
+class DatasetBuilder:
+    """Collects the arrays of a data version from its interactions, part by part.
+
+    The parts have INTERACTION_COLUMNS and one row per (user, item), are sorted by user_id and item_id across all
+    of them, which is also the order of the indices, and hold each user whole. About 9 bytes are kept of each
+    train row.
+    """
+
+    _users: list[_UserPart] = field(default_factory=list)
+    _train: list[_TrainPart] = field(default_factory=list)
+    _held_out: dict[str, list[pl.DataFrame]] = field(default_factory=lambda: {VALIDATION: [], TEST: []})
+    _metadata: list[pl.DataFrame] = field(default_factory=list)
+    _items: dict[int, str] = field(default_factory=dict)
+
+    def add(self, part: pl.DataFrame) -> None:
+        """Take the next part in."""
+        inside = part.filter(pl.col("user_idx").is_not_null() & pl.col("item_idx").is_not_null())
+        ids = inside.select("user_idx", "user_id").unique(maintain_order=True)
+        train = inside.filter(pl.col("split") == TRAIN)
+        first = self._n_users()
+        counts = np.bincount(train["user_idx"].to_numpy() - first, minlength=ids.height)
+        self._users.append(_UserPart(ids["user_id"], counts))
+        self._train.append(
+            _TrainPart(
+                train["item_idx"].to_numpy().astype(np.int32),
+                train["confidence"].to_numpy().astype(np.float32),
+                train["is_positive"].to_numpy(),
+            )
+        )
+        for split, frames in self._held_out.items():
+            frames.append(part.filter(pl.col("split") == split))
+        self._metadata.append(_user_metadata(part))
+        self._items.update(inside.select("item_idx", "item_id").unique().iter_rows())
+
+    def finish(
+        self, items: pl.DataFrame | None, config: DataConfig, *, content_hash: str
+    ) -> InteractionDataset:
+        """Return the arrays of the data version, without statistics and not yet published.
+
+        Args:
+            items: what ``read_items`` returns, or None.
+        """
+        mappings = IdMappings(
+            tuple(pl.concat([part.ids for part in self._users]).to_list()),
+            tuple(self._items[idx] for idx in range(len(self._items))),
+        )
+        shape = (len(mappings.user_ids), len(mappings.item_ids))
+        counts = np.concatenate([part.train_counts for part in self._users])
+        indices = np.concatenate([part.items for part in self._train])
+        values = np.concatenate([part.confidence for part in self._train])
+        positive = np.concatenate([part.positive for part in self._train])
+        self._train.clear()
+        confidence = _csr(counts, indices, values, shape)
+        binary, explicit = _subset(confidence, positive), _subset(confidence, ~positive)
+        train_counts = np.bincount(indices, minlength=shape[1]).astype(np.int64)
+        item_table = _item_table(mappings, items)
+        top_items = _top_popular(item_table, train_counts, config.top_popular_items)
+        return InteractionDataset(
+            version="unpublished",
+            content_hash=content_hash,
+            X_train_confidence=confidence,
+            X_train_binary=binary,
+            user_pos_train=_item_sets(binary),
+            user_hard_neg_train=HardNegatives(
+                _item_sets(explicit), unseen_of_pool(_item_sets(confidence), top_items)
+            ),
+            val_interactions=pl.concat(self._held_out[VALIDATION]),
+            test_interactions=pl.concat(self._held_out[TEST]),
+            user_metadata=pl.concat(self._metadata).sort("user_idx", nulls_last=True, maintain_order=True),
+            items=item_table,
+            mappings=mappings,
+            top_k_popular_items=top_items,
+            item_popularity=np.log1p(train_counts).astype(np.float32),
+            item_train_counts=train_counts,
+            stats={},
+        )
+
+    def _n_users(self) -> int:
+        return sum(len(part.ids) for part in self._users)
+
+
 def build_dataset(
     interactions: pl.DataFrame, items: pl.DataFrame | None, config: DataConfig, *, content_hash: str
 ) -> InteractionDataset:
-    """Return the arrays of one data version, without statistics and not yet published.
+    """Return the arrays of a data version whose interactions are one table, see ``DatasetBuilder``."""
+    builder = DatasetBuilder()
+    builder.add(interactions)
+    return builder.finish(items, config, content_hash=content_hash)
 
-    Args:
-        interactions: one row per (user, item) with INTERACTION_COLUMNS, sorted by user_id and item_id, which
-            is also the order of the indices.
-        items: what ``read_items`` returns, or None.
+
+def unseen_of_pool(seen: UserItemSets, pool: IndexVector) -> UserItemSets:
+    """Return the pool items each user has no train interaction with, ascending.
+
+    Held-out items are not spared: which they are must not reach training. 4 bytes for each user and item of
+    the pool.
     """
-    mappings = IdMappings(
-        _ids_by_index(interactions, "user_idx", "user_id"), _ids_by_index(interactions, "item_idx", "item_id")
-    )
-    shape = (len(mappings.user_ids), len(mappings.item_ids))
-    train = interactions.filter(pl.col("split") == TRAIN)
-    confidence = _csr(train, train["confidence"].to_numpy().astype(np.float32), shape)
-    liked = train.filter("is_positive")
-    binary = _csr(liked, np.ones(liked.height, dtype=np.float32), shape)
-    disliked = train.filter(~pl.col("is_positive"))
-    explicit = _csr(disliked, np.ones(disliked.height, dtype=np.float32), shape)
-    train_counts = np.bincount(confidence.indices, minlength=shape[1]).astype(np.int64)
-    item_table = _item_table(mappings, items)
-    top_items = _top_popular(item_table, train_counts, config.top_popular_items)
-    return InteractionDataset(
-        version="unpublished",
-        content_hash=content_hash,
-        X_train_confidence=confidence,
-        X_train_binary=binary,
-        user_pos_train=_item_sets(binary),
-        user_hard_neg_train=HardNegatives(
-            _item_sets(explicit), UserItemSets(*_unseen_of_pool(confidence, top_items))
-        ),
-        val_interactions=interactions.filter(pl.col("split") == VALIDATION),
-        test_interactions=interactions.filter(pl.col("split") == TEST),
-        user_metadata=_user_metadata(interactions),
-        items=item_table,
-        mappings=mappings,
-        top_k_popular_items=top_items,
-        item_popularity=np.log1p(train_counts).astype(np.float32),
-        item_train_counts=train_counts,
-        stats={},
-    )
+    pool = np.sort(pool)
+    # As large as it can get: memory that is not written to is not taken.
+    indices = np.empty(len(seen) * len(pool), dtype=np.int32)
+    counts = np.empty(len(seen), dtype=np.int64)
+    end = 0
+    for start in range(0, len(seen), _USER_BLOCK):
+        unseen = _unseen(seen.indptr[start : start + _USER_BLOCK + 1], seen.indices, pool)
+        found = np.broadcast_to(pool, unseen.shape)[unseen]
+        indices[end : end + len(found)] = found
+        counts[start : start + len(unseen)] = unseen.sum(axis=1)
+        end += len(found)
+    return UserItemSets(np.concatenate([[0], np.cumsum(counts)]).astype(np.int64), indices[:end])
 
 
-def _ids_by_index(interactions: pl.DataFrame, index: str, identifier: str) -> tuple[str, ...]:
-    pairs = interactions.select(index, identifier).filter(pl.col(index).is_not_null()).unique().sort(index)
-    return tuple(pairs[identifier].to_list())
+def _unseen(indptr: NDArray[np.int64], indices: IndexVector, pool: IndexVector) -> NDArray[np.bool_]:
+    """Return for each user of ``indptr`` and each item of the sorted pool whether the user has not touched it."""
+    touched = indices[indptr[0] : indptr[-1]]
+    users = np.repeat(np.arange(len(indptr) - 1), np.diff(indptr))
+    place = np.searchsorted(pool, touched)
+    place[place == len(pool)] = 0
+    in_pool = pool[place] == touched
+    unseen = np.ones((len(indptr) - 1, len(pool)), dtype=bool)
+    unseen[users[in_pool], place[in_pool]] = False
+    return unseen
 
 
-def _csr(rows: pl.DataFrame, values: NDArray[np.float32], shape: tuple[int, int]) -> csr_matrix:
-    """Return a CSR matrix of rows that are sorted by (user_idx, item_idx) and hold each pair once."""
-    counts = np.bincount(rows["user_idx"].to_numpy(), minlength=shape[0])
+def _csr(
+    counts: NDArray[np.int64], indices: IndexVector, values: NDArray[np.float32], shape: tuple[int, int]
+) -> csr_matrix:
     indptr = np.concatenate([[0], np.cumsum(counts)]).astype(np.int32)
-    return csr_matrix((values, rows["item_idx"].to_numpy().astype(np.int32), indptr), shape=shape)
+    return csr_matrix((values, indices, indptr), shape=shape)
+
+
+def _subset(matrix: csr_matrix, chosen: NDArray[np.bool_]) -> csr_matrix:
+    """Return the binary matrix of the chosen entries."""
+    before = np.concatenate([[0], np.cumsum(chosen)])
+    counts = np.diff(before[matrix.indptr])
+    indices = matrix.indices[chosen]
+    return _csr(counts, indices, np.ones(len(indices), dtype=np.float32), matrix.shape)
 
 
 def _item_sets(matrix: csr_matrix) -> UserItemSets:
-    return UserItemSets(matrix.indptr.astype(np.int64), matrix.indices.astype(np.int32))
+    return UserItemSets(matrix.indptr.astype(np.int64), matrix.indices)
 
 
 def _item_table(mappings: IdMappings, items: pl.DataFrame | None) -> pl.DataFrame:
@@ -98,30 +197,13 @@ def _top_popular(items: pl.DataFrame, train_counts: NDArray[np.int64], size: int
     return order[:size].astype(np.int32)
 
 
-def _unseen_of_pool(seen: csr_matrix, pool: IndexVector) -> tuple[NDArray[np.int64], IndexVector]:
-    """Return (indptr, indices) of the pool items each user has no train interaction with.
-
-    Held-out items are not spared: which they are must not reach training. Needs n_users x pool bytes.
-    """
-    pool = np.sort(pool)
-    touched = csr_matrix(seen[:, pool])
-    unseen = np.ones(touched.shape, dtype=bool)
-    unseen[np.repeat(np.arange(touched.shape[0]), np.diff(touched.indptr)), touched.indices] = False
-    indptr = np.concatenate([[0], np.cumsum(unseen.sum(axis=1))]).astype(np.int64)
-    return indptr, pool[np.nonzero(unseen)[1]]
-
-
 def _user_metadata(interactions: pl.DataFrame) -> pl.DataFrame:
-    """Return one row per user of the cleaned rows: those with a user_idx first, in its order, then by user_id."""
-    return (
-        interactions.group_by("user_id")
-        .agg(
-            pl.col("user_idx").first(),
-            pl.len().cast(pl.Int32).alias("interactions"),
-            pl.col("is_positive").sum().cast(pl.Int32).alias("positives"),
-            pl.col("is_trainable_user").first().alias("is_trainable"),
-        )
-        .sort(["user_idx", "user_id"], nulls_last=True)
+    """Return one row per user of the cleaned rows, by user_id."""
+    return interactions.group_by("user_id", maintain_order=True).agg(
+        pl.col("user_idx").first(),
+        pl.len().cast(pl.Int32).alias("interactions"),
+        pl.col("is_positive").sum().cast(pl.Int32).alias("positives"),
+        pl.col("is_trainable_user").first().alias("is_trainable"),
     )
 
 

@@ -1,59 +1,131 @@
-"""Rows that cannot be used leave, and of each (user, item) one row stays."""
+"""Rows that cannot be used leave, texts become their quality, and of each (user, item) one row stays."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 
 import polars as pl
 
-from recsys.cf.data.funnel import Funnel
+from recsys.cf.data.funnel import Funnel, sample_rows
+from recsys.cf.data.quality import comment_quality
+from recsys.cf.data.raw import RawBatch
+from recsys.cf.data.tables import NOT_JSON, NOT_UTF8
 from recsys.config.schema import DataConfig
 from recsys.errors import EmptyDataError
+from recsys.types import Json
 
 REQUIRED = ("user_id", "item_id", "rating", "timestamp")
+READ_STEPS = (
+    "read",
+    "parse",
+    "rating_range",
+    "deduplicate",
+)  # steps that no setting but the ratings' bounds moves
+# One row per review, whatever the file: what the following steps need, in 40 bytes and two ids.
+SCORED_COLUMNS = ("user_id", "item_id", "rating", "timestamp", "comment_quality")
+
+# Returns the dropped rows, given by place in the batch, as the file has them.
+Sampler = Callable[[Sequence[int]], list[Json]]
+
+
+@dataclass
+class RowFilter:
+    """Drops rows without user, item, rating or time, and ratings out of range; counts what it drops."""
+
+    config: DataConfig
+    funnel: Funnel
+    _seen: list[float] = field(default_factory=list)  # extremes of the ratings out of range
+
+    def score_batch(self, batch: RawBatch) -> pl.DataFrame:
+        """Return the usable rows of a batch of a file with their quality; unreadable rows are counted."""
+        self.funnel.rows_in += batch.rows.height
+        rows = batch.rows.with_row_index("place")
+        for reason in (NOT_UTF8, NOT_JSON):
+            marked = [] if batch.fault is None else (batch.fault == reason).arg_true().to_list()
+            self.funnel.drop("read", reason, len(marked), batch.samples(marked[:3]))
+        if batch.fault is not None:
+            rows = rows.filter(batch.fault.is_null())
+        return self._score(self._usable(rows, batch.samples))
+
+    def score(self, raw: pl.DataFrame) -> pl.DataFrame:
+        """Return the usable rows of a table of parsed reviews with their quality; its rows are counted already."""
+        rows = raw.with_row_index("place")
+        return self._score(self._usable(rows, lambda places: sample_rows(raw[list(places)])))
+
+    def check(self) -> None:
+        """Raise EmptyDataError when some filter left nothing; says which and what it saw."""
+        left = self.funnel.rows_in
+        for step in self.funnel.steps:
+            if step.rows == left > 0:
+                raise EmptyDataError(self._emptied(step.reason, left))
+            left -= step.rows
+
+    def _usable(self, rows: pl.DataFrame, sampler: Sampler) -> pl.DataFrame:
+        for column in REQUIRED:  # a row that lacks several counts under the first
+            rows = self._keep("parse", f"no_{column}", rows, pl.col(column).is_not_null(), sampler)
+        low, high = self.config.rating_min, self.config.rating_max
+        in_range = pl.col("rating").is_between(low, high)
+        outside = rows.filter(~in_range)["rating"].to_numpy()
+        if outside.size:
+            self._seen += [float(outside.min()), float(outside.max())]
+        return self._keep("rating_range", "rating_out_of_range", rows, in_range, sampler)
+
+    def _keep(
+        self, step: str, reason: str, rows: pl.DataFrame, usable: pl.Expr, sampler: Sampler
+    ) -> pl.DataFrame:
+        kept = rows.filter(usable)
+        n_dropped = rows.height - kept.height
+        dropped = rows.filter(~usable)["place"].head(3).to_list() if n_dropped else []
+        self.funnel.drop(step, reason, n_dropped, sampler(dropped) if dropped else ())
+        return kept
+
+    def _score(self, usable: pl.DataFrame) -> pl.DataFrame:
+        return usable.with_columns(
+            comment_quality(usable, self.config), pl.col("rating").cast(pl.Float32)
+        ).select(SCORED_COLUMNS)
+
+    def _emptied(self, reason: str, n_rows: int) -> str:
+        if reason == "rating_out_of_range":
+            return (
+                f"all {n_rows} ratings outside [{self.config.rating_min:g}, {self.config.rating_max:g}] "
+                f"(seen {min(self._seen):g}..{max(self._seen):g}): "
+                "set data.rating_min and data.rating_max, or rescale the column"
+            )
+        column = reason.removeprefix("no_")
+        return (
+            f"all {n_rows} rows left at this step have no usable {column} (blank or not readable): "
+            f"is the right column mapped? Map it with --column {column}=NAME"
+        )
 
 
 def clean_interactions(raw: pl.DataFrame, config: DataConfig, funnel: Funnel) -> pl.DataFrame:
-    """Return one valid row per (user_id, item_id), sorted by both; every dropped row is in ``funnel``.
-
-    Of several rows of a pair the newest stays, of equally new ones the highest rated; ties beyond that are
-    broken by the row's other values, so that the order of the input never matters.
+    """Return one valid, scored row per (user_id, item_id), sorted by both; every dropped row is in ``funnel``.
 
     Args:
-        raw: what ``read_interactions`` returns.
+        raw: what ``read_interactions`` returns, counted in ``funnel.rows_in``.
+
+    Returns:
+        SCORED_COLUMNS: rating and comment_quality are Float32 now.
 
     Raises:
         EmptyDataError: a filter left no row; says which and what it saw.
     """
-    complete = _drop_incomplete(raw, funnel)
-    in_range = _drop_out_of_range(complete, config, funnel)
-    unique = in_range.sort(
-        ["user_id", "item_id", "timestamp", "rating", "comment_quality", "comment"],
-        descending=[False, False, True, True, True, True],
-        nulls_last=True,
-    ).unique(["user_id", "item_id"], keep="first", maintain_order=True)
-    funnel.drop("deduplicate", "older_row_of_same_user_and_item", in_range.height - unique.height)
-    return unique
+    rows = RowFilter(config, funnel)
+    scored = rows.score(raw)
+    rows.check()
+    return newest_per_pair(scored, funnel)
 
 
-def _drop_incomplete(rows: pl.DataFrame, funnel: Funnel) -> pl.DataFrame:
-    """Drop rows without user, item, rating or time; a row that lacks several counts under the first."""
-    for column in REQUIRED:
-        kept = rows.filter(pl.col(column).is_not_null())
-        funnel.drop("parse", f"no_{column}", rows.height - kept.height)
-        if kept.is_empty():
-            raise EmptyDataError(
-                f"all {rows.height} rows left at this step have no usable {column} (blank or not readable): "
-                f"is the right column mapped? Map it with --column {column}=NAME"
-            )
-        rows = kept
-    return rows
+def newest_per_pair(scored: pl.DataFrame, funnel: Funnel) -> pl.DataFrame:
+    """Return one row per (user_id, item_id), sorted by both.
 
-
-def _drop_out_of_range(rows: pl.DataFrame, config: DataConfig, funnel: Funnel) -> pl.DataFrame:
-    low, high = config.rating_min, config.rating_max
-    kept = rows.filter(pl.col("rating").is_between(low, high))
-    funnel.drop("rating_range", "rating_out_of_range", rows.height - kept.height)
-    if kept.is_empty():
-        seen = rows["rating"].to_numpy()
-        raise EmptyDataError(
-            f"all {rows.height} ratings outside [{low:g}, {high:g}] (seen {seen.min():g}..{seen.max():g}): "
-            "set data.rating_min and data.rating_max, or rescale the column"
-        )
-    return kept
+    Of several rows of a pair the newest stays, of equally new ones the highest rated, then the one whose text
+    tells most; rows that are equal in all that are one, so that the order of the input never matters.
+    """
+    ordered = scored.sort(
+        ["user_id", "item_id", "timestamp", "rating", "comment_quality"],
+        descending=[False, False, True, True, True],
+    )
+    same = (pl.col("user_id") == pl.col("user_id").shift()) & (pl.col("item_id") == pl.col("item_id").shift())
+    is_older = ordered.select(same.fill_null(False)).to_series()
+    funnel.drop_rows("deduplicate", "older_row_of_same_user_and_item", ordered.filter(is_older))
+    return ordered.filter(~is_older)

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from recsys.config.schema import InteractionColumns, ItemColumns
 from recsys.errors import RawDataError
@@ -51,7 +50,7 @@ ITEM_RULES = (
 
 
 def resolve_columns(
-    path: Path,
+    name: str,
     found: Sequence[str],
     rules: Sequence[ColumnRule],
     configured: InteractionColumns | ItemColumns,
@@ -73,7 +72,7 @@ def resolve_columns(
         elif rule.required:
             missing.append(f"{rule.name} (looked for {', '.join(rule.usual_names)})")
     if missing:
-        raise RawDataError(_missing_message(path, missing, found, rules))
+        raise RawDataError(_missing_message(name, missing, found, rules))
     return resolved
 
 
@@ -90,13 +89,13 @@ def _usual(usual_names: Sequence[str], found: Sequence[str]) -> str | None:
 
 
 def _missing_message(
-    path: Path, missing: Sequence[str], found: Sequence[str], rules: Sequence[ColumnRule]
+    name: str, missing: Sequence[str], found: Sequence[str], rules: Sequence[ColumnRule]
 ) -> str:
     schema = "; ".join(
         f"{rule.name}: {rule.meaning}" + ("" if rule.required else " (optional)") for rule in rules
     )
     example = missing[0].split(" ", 1)[0]
     return (
-        f"{path} has no column {' and no column '.join(missing)}. Columns found: {', '.join(found) or 'none'}. "
+        f"{name} has no column {' and no column '.join(missing)}. Columns found: {', '.join(found) or 'none'}. "
         f"Expected: {schema}. Map a column with --column {example}=NAME."
     )

@@ -1,20 +1,29 @@
 """The files of a data version in a local directory: written from a dataset, read back into one."""
 
 import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
-from scipy.sparse import save_npz
 
 from recsys.cf.data.dataset import HardNegatives, IdMappings, InteractionDataset, UserItemSets
 from recsys.cf.data.mappings import MAPPINGS_FILE, read_mappings, write_mappings
-from recsys.cf.data.npz import damage_as_data_error, read_array, read_arrays, read_csr
+from recsys.cf.data.npz import (
+    damage_as_data_error,
+    read_array,
+    read_arrays,
+    read_csr,
+    write_arrays,
+    write_csr,
+)
 from recsys.errors import DataError, DataValidationError
 from recsys.types import Json
 
+_BATCH_ROWS = 1_000_000
 INTERACTIONS_FILE = "interactions.parquet"
 EMBEDDINGS_FILE = "product_embeddings.npz"
 STATS_FILE = "data_stats.json"
@@ -26,20 +35,21 @@ REQUIRED_FILES = (
 )  # fmt: skip
 
 
-def write_dataset_files(directory: Path, dataset: InteractionDataset, interactions: pl.DataFrame) -> None:
-    """Write REQUIRED_FILES into ``directory``; equal data give equal bytes."""
-    save_npz(directory / "X_train_confidence.npz", dataset.X_train_confidence)
-    save_npz(directory / "X_train_binary.npz", dataset.X_train_binary)
+def write_dataset_files(directory: Path, dataset: InteractionDataset) -> None:
+    """Write REQUIRED_FILES but interactions.parquet into ``directory``; equal data give equal bytes."""
+    write_csr(directory / "X_train_confidence.npz", dataset.X_train_confidence)
+    write_csr(directory / "X_train_binary.npz", dataset.X_train_binary)
     positives, negatives = dataset.user_pos_train, dataset.user_hard_neg_train
-    np.savez(directory / "user_pos_train.npz", indptr=positives.indptr, indices=positives.indices)
-    np.savez(
+    write_arrays(directory / "user_pos_train.npz", {"indptr": positives.indptr, "indices": positives.indices})
+    write_arrays(
         directory / "user_hard_neg_train.npz",
-        explicit_indptr=negatives.explicit.indptr,
-        explicit_indices=negatives.explicit.indices,
-        implicit_indptr=negatives.implicit.indptr,
-        implicit_indices=negatives.implicit.indices,
+        {
+            "explicit_indptr": negatives.explicit.indptr,
+            "explicit_indices": negatives.explicit.indices,
+            "implicit_indptr": negatives.implicit.indptr,
+            "implicit_indices": negatives.implicit.indices,
+        },
     )
-    interactions.write_parquet(directory / INTERACTIONS_FILE)
     dataset.val_interactions.write_parquet(directory / "val_interactions.parquet")
     dataset.test_interactions.write_parquet(directory / "test_interactions.parquet")
     dataset.user_metadata.write_parquet(directory / "user_metadata.parquet")
@@ -51,19 +61,36 @@ def write_dataset_files(directory: Path, dataset: InteractionDataset, interactio
     _write_json(directory / STATS_FILE, dataset.stats)
 
 
+@dataclass(frozen=True)
+class InteractionsFile:
+    """interactions.parquet, which is read in parts: it may be larger than memory."""
+
+    path: Path
+
+    def batches(self) -> Iterator[pl.DataFrame]:
+        """Yield the rows in their order. Raises DataError when the file is damaged."""
+        with _parquet_damage(self.path):
+            yield from _scan(self.path).collect_batches(chunk_size=_BATCH_ROWS)
+
+    def table(self) -> pl.DataFrame:
+        """Return all rows."""
+        return pl.concat(self.batches())
+
+
 def read_dataset_files(
     directory: Path, *, version: str, content_hash: str
-) -> tuple[InteractionDataset, pl.DataFrame]:
-    """Return (dataset, interactions) of ``directory``; arrays are read-only.
+) -> tuple[InteractionDataset, InteractionsFile]:
+    """Return (dataset, interactions) of ``directory``; arrays are read-only and mapped, not copied.
 
-    Only the form of the files is checked here, their sense by ``validate``. Raises DataValidationError with
-    one finding per file that cannot be read.
+    Only the form of the files is checked here, their sense by ``validate``. The files may be removed once
+    ``interactions`` is not needed any more. Raises DataValidationError with one finding per file that cannot
+    be read.
     """
     content: dict[str, Any] = {}
     findings: list[str] = []
     for name in REQUIRED_FILES:
         try:
-            content[name] = _read(directory / name)
+            content[name] = read_file(directory / name)
         except DataError as error:
             findings.append(str(error))
     if findings:
@@ -94,44 +121,59 @@ def _assemble(content: dict[str, Any], version: str, content_hash: str) -> Inter
     )
 
 
-def _read(path: Path) -> Any:
-    """Return the content of one file in the form ``_assemble`` needs. Raises DataError."""
+def read_file(path: Path) -> Any:
+    """Return the content of one of REQUIRED_FILES in the form InteractionDataset has it. Raises DataError."""
     if not path.is_file():
         raise DataError(f"{path.name} is missing")
     if path.name == MAPPINGS_FILE:
         return _read_mappings(path)
+    if path.name == INTERACTIONS_FILE:
+        with _parquet_damage(path):
+            _check_columns(path, _scan(path).collect_schema())
+        return InteractionsFile(path)
     if path.suffix == ".parquet":
         return _read_parquet(path)
     if path.suffix == ".npy":
-        return _frozen(read_array(path))
+        return read_array(path)
     if path.name.startswith("X_train"):
-        matrix = read_csr(path)
-        for array in (matrix.data, matrix.indices, matrix.indptr):
-            _frozen(array)
-        return matrix
+        return read_csr(path)
     if path.suffix == ".npz":
         return _read_item_sets(path)
     with damage_as_data_error(path):
         document = json.loads(path.read_text("utf-8"))
         if path.name != STATS_FILE:
-            return _frozen(np.array(document, dtype=np.int32))
+            top_items = np.array(document, dtype=np.int32)
+            top_items.flags.writeable = False
+            return top_items
         if not isinstance(document, dict):
             raise ValueError("not a JSON object")
         return document
 
 
 def _read_parquet(path: Path) -> pl.DataFrame:
-    expected = _COLUMNS[path.name]
-    try:
+    with _parquet_damage(path):
         frame = pl.read_parquet(path, hive_partitioning=False, glob=False)
-    except (pl.exceptions.PolarsError, OSError) as error:
-        raise DataError(f"{path.name} cannot be read: {next(iter(str(error).splitlines()), '')}") from error
-    except pl.exceptions.PanicException as error:
-        raise DataError(f"{path.name} cannot be read: {error}") from error
-    wrong = [name for name, dtype in expected.items() if frame.schema.get(name) != dtype]
+    _check_columns(path, frame.schema)
+    return frame
+
+
+def _scan(path: Path) -> pl.LazyFrame:
+    return pl.scan_parquet(path, hive_partitioning=False, glob=False)
+
+
+@contextmanager
+def _parquet_damage(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
+        cause = next(iter(str(error).splitlines()), type(error).__name__)
+        raise DataError(f"{path.name} cannot be read: {cause}") from error
+
+
+def _check_columns(path: Path, schema: Mapping[str, Any]) -> None:
+    wrong = [name for name, dtype in _COLUMNS[path.name].items() if schema.get(name) != dtype]
     if wrong:
         raise DataError(f"{path.name} lacks columns of the right type: {', '.join(wrong)}")
-    return frame
 
 
 def _read_mappings(path: Path) -> IdMappings:
@@ -154,13 +196,8 @@ def _read_item_sets(path: Path) -> dict[str, UserItemSets]:
             raise DataError(f"{path.name} lacks {prefix}indptr and {prefix}indices as vectors")
         if indptr.dtype != np.int64 or indices.dtype != np.int32:
             raise DataError(f"{path.name}: {prefix}indptr must be int64 and {prefix}indices int32")
-        sets[prefix] = UserItemSets(_frozen(indptr), _frozen(indices))
+        sets[prefix] = UserItemSets(indptr, indices)
     return sets
-
-
-def _frozen(array: NDArray[Any]) -> NDArray[Any]:
-    array.flags.writeable = False
-    return array
 
 
 def _write_json(path: Path, document: Json | list[int]) -> None:

@@ -24,10 +24,13 @@ def load_processed_data(
 ) -> InteractionDataset:
     """Return a data version as one frozen object with read-only arrays.
 
+    The matrices and item sets are views of the local copies of their files, mapped into memory: loading copies
+    each of them once, from the store to that file, and pages are read when they are first touched.
+
     Args:
         version: "latest", an id, or a hash prefix.
         cache_dir: keeps a copy of the files, downloaded once and hashed at every load; None: a temporary
-            directory, removed before this returns.
+            directory, removed before this returns; the disk space is free when the dataset is.
 
     Raises:
         DataVersionNotFound: no such version. DataValidationError: stored bytes differ from the manifest; names every
@@ -35,12 +38,12 @@ def load_processed_data(
     """
     version = resolve_version(store, version)
     manifest = read_manifest(store, version)
-    with _local_directory(cache_dir, version) as directory:
-        _fetch(store, manifest, REQUIRED_FILES, directory)
+    with local_directory(cache_dir, version) as directory:
+        fetch_files(store, manifest, REQUIRED_FILES, directory)
         dataset, interactions = read_dataset_files(
             directory, version=version, content_hash=manifest.content_hash
         )
-    validate_dataset(dataset, interactions, manifest.settings)
+        validate_dataset(dataset, interactions, manifest.settings)
     logger.info(
         "loaded data version=%s users=%d items=%d train=%d validation=%d test=%d",
         version,
@@ -51,6 +54,15 @@ def load_processed_data(
         dataset.test_interactions.height,
     )
     return dataset
+
+
+def content_findings(store: Store, version: str) -> list[str]:
+    """Return what is wrong with what a version holds, though its bytes are those that were written."""
+    try:
+        load_processed_data(store, version)
+    except DataValidationError as error:
+        return list(error.findings)
+    return []
 
 
 def load_product_embeddings(
@@ -64,13 +76,14 @@ def load_product_embeddings(
     manifest = read_manifest(store, version)
     if EMBEDDINGS_FILE not in manifest.files:
         return None
-    with _local_directory(cache_dir, version) as directory:
-        _fetch(store, manifest, (EMBEDDINGS_FILE,), directory)
+    with local_directory(cache_dir, version) as directory:
+        fetch_files(store, manifest, (EMBEDDINGS_FILE,), directory)
         return read_product_embeddings(directory / EMBEDDINGS_FILE)
 
 
 @contextmanager
-def _local_directory(cache_dir: Path | None, version: str) -> Iterator[Path]:
+def local_directory(cache_dir: Path | None, version: str) -> Iterator[Path]:
+    """Give a directory for the files of a version: below ``cache_dir``, or one that lives as long as the context."""
     if cache_dir is None:
         with tempfile.TemporaryDirectory(prefix="recsys-data-") as temporary:
             yield Path(temporary)
@@ -80,7 +93,7 @@ def _local_directory(cache_dir: Path | None, version: str) -> Iterator[Path]:
         yield directory
 
 
-def _fetch(store: Store, manifest: Manifest, names: tuple[str, ...], directory: Path) -> None:
+def fetch_files(store: Store, manifest: Manifest, names: tuple[str, ...], directory: Path) -> None:
     """Bring ``names`` into ``directory`` and compare every hash. Raises DataValidationError naming all that differ."""
     findings = []
     for name in names:

@@ -12,7 +12,7 @@ from recsys.errors import DataValidationError, DataVersionNotFound, ObjectNotFou
 from recsys.storage.base import Store, is_key
 
 # Raised by one whenever the same input would be prepared into other files.
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 VERSIONS_PREFIX = "data/versions/"
 MANIFEST_FILE = "manifest.json"
 

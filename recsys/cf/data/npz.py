@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
-from scipy.sparse import csr_matrix, load_npz
+from scipy.sparse import csr_matrix
 
 from recsys.errors import DataError
 

@@ -1,23 +1,58 @@
-"""Raw files become tables: columns found and named, ids kept as the exact strings they are, nothing dropped."""
+"""Raw files become tables under our names: ids kept as the exact strings they are, nothing dropped."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import polars as pl
 
-from recsys.cf.data.columns import INTERACTION_RULES, ITEM_RULES, ColumnRule, resolve_columns
+from recsys.cf.data.columns import INTERACTION_RULES, ITEM_RULES, resolve_columns
+from recsys.cf.data.funnel import SAMPLE_CHARACTERS
+from recsys.cf.data.sources import Source
+from recsys.cf.data.tables import BATCH_ROWS, column_names, table_batches
 from recsys.cf.data.timestamps import parse_timestamps
 from recsys.config.schema import InteractionColumns, ItemColumns
 from recsys.errors import EmptyDataError, RawDataError
+from recsys.types import Json
 
 logger = logging.getLogger(__name__)
 
-_LIBRARY_ERRORS = (pl.exceptions.PolarsError, OSError, UnicodeError, ValueError)
+INTERACTION_SCHEMA = {
+    "user_id": pl.String,
+    "item_id": pl.String,
+    "rating": pl.Float64,
+    "timestamp": pl.Datetime("us", "UTC"),
+    "comment": pl.String,
+    "comment_quality": pl.Float64,
+}
+
+
+@dataclass(frozen=True)
+class RawBatch:
+    """Consecutive reviews of one file, parsed, beside the values they were parsed from."""
+
+    rows: pl.DataFrame  # INTERACTION_SCHEMA
+    fault: pl.Series | None  # per row why it cannot be read, null where it can; None: all can
+    written: pl.DataFrame  # the same rows as the file has them, under our names
+    file_name: str
+    first_row: int
+
+    def samples(self, places: Sequence[int]) -> list[Json]:
+        """Return rows as the file has them, with the file's name and their number in it, for the funnel."""
+        shown = [
+            name for name in ("user_id", "item_id", "rating", "timestamp") if name in self.written.columns
+        ]
+        return [
+            {name: str(value)[:SAMPLE_CHARACTERS] for name, value in row.items() if value is not None}
+            | {"file": self.file_name, "row": self.first_row + place}
+            for place in places
+            for row in self.written.slice(place, 1).select(shown).iter_rows(named=True)
+        ]
 
 
 def read_interactions(path: Path, columns: InteractionColumns) -> pl.DataFrame:
-    """Return every row of a review file, parsed but not filtered.
+    """Return every readable row of a review file, parsed but not filtered, in memory.
 
     Returns:
         user_id, item_id (String, null when blank), rating (Float64, null when not a finite number), timestamp
@@ -28,23 +63,36 @@ def read_interactions(path: Path, columns: InteractionColumns) -> pl.DataFrame:
         RawDataError: the file is missing, damaged, of an unknown kind, lacks a column, or its comment_quality
             leaves [0, 1]. EmptyDataError: it has no rows.
     """
-    table = _read_columns(path, INTERACTION_RULES, columns)
-    if table.is_empty():
-        raise EmptyDataError(f"{path} has a header but no rows: nothing to prepare")
-    nothing = pl.lit(None, dtype=pl.String)
-    parsed = table.select(
-        _id(table, "user_id"),
-        _id(table, "item_id"),
-        _number("rating"),
-        parse_timestamps(table["timestamp"]).alias("timestamp"),
-        (_text("comment") if "comment" in table.columns else nothing).alias("comment"),
-        (
-            _number("comment_quality") if "comment_quality" in table.columns else nothing.cast(pl.Float64)
-        ).alias("comment_quality"),
-    )
-    _check_quality_column(path, parsed["comment_quality"])
-    logger.info("read %s rows=%d columns=%s", path.name, parsed.height, ",".join(table.columns))
-    return parsed
+    if not path.is_file():
+        raise RawDataError(f"{path} is not a file: give the path of a CSV, JSON Lines or Parquet file")
+    frames = [
+        batch.rows if batch.fault is None else batch.rows.filter(batch.fault.is_null())
+        for batch in interaction_batches([Source(str(path), path)], columns)
+    ]
+    return pl.concat(frames)
+
+
+def interaction_batches(
+    sources: Sequence[Source], columns: InteractionColumns, batch_rows: int = BATCH_ROWS
+) -> Iterator[RawBatch]:
+    """Yield the reviews of all files, batch by batch; raises as ``read_interactions`` does."""
+    n_rows = 0
+    for source in sources:
+        resolved = resolve_columns(source.name, column_names(source), INTERACTION_RULES, columns)
+        used = sorted(set(resolved.values()))
+        file_rows = 0
+        for batch in table_batches(source, used, batch_rows):
+            if batch.table.is_empty():
+                continue
+            written = batch.table.select(pl.col(column).alias(name) for name, column in resolved.items())
+            rows = _parse(source.name, written)
+            yield RawBatch(rows, batch.fault, written, Path(source.name).name, batch.first_row)
+            file_rows += rows.height
+        logger.info("read %s rows=%d columns=%s", source.name, file_rows, ",".join(resolved))
+        n_rows += file_rows
+    if n_rows == 0:
+        names = ", ".join(source.name for source in sources)
+        raise EmptyDataError(f"{names}: a header but no rows: nothing to prepare")
 
 
 def read_items(path: Path, columns: ItemColumns) -> pl.DataFrame:
@@ -53,104 +101,82 @@ def read_items(path: Path, columns: ItemColumns) -> pl.DataFrame:
     Rows without an id are left out; of several rows with one id the first counts. Title and num_sold_time are
     null where the shop gave none. Raises RawDataError as ``read_interactions`` does.
     """
-    table = _read_columns(path, ITEM_RULES, columns)
-    nothing = pl.lit(None, dtype=pl.String)
+    if not path.is_file():
+        raise RawDataError(f"{path} is not a file: give the path of a CSV, JSON Lines or Parquet file")
+    return read_item_files([Source(str(path), path)], columns)
+
+
+def read_item_files(sources: Sequence[Source], columns: ItemColumns) -> pl.DataFrame:
+    """Return the items of several product files as ``read_items`` does; earlier files count first."""
+    frames = [pl.DataFrame(schema={"item_id": pl.String, "title": pl.String, "num_sold_time": pl.Float64})]
+    for source in sources:
+        resolved = resolve_columns(source.name, column_names(source), ITEM_RULES, columns)
+        for batch in table_batches(source, sorted(set(resolved.values()))):
+            table = batch.table.select(pl.col(column).alias(name) for name, column in resolved.items())
+            frames.append(
+                table.select(
+                    _id(source.name, table, "item_id"), _text(table, "title"), _number(table, "num_sold_time")
+                )
+            )
     items = (
-        table.select(
-            _id(table, "item_id"),
-            (_text("title") if "title" in table.columns else nothing).alias("title"),
-            (
-                _number("num_sold_time") if "num_sold_time" in table.columns else nothing.cast(pl.Float64)
-            ).alias("num_sold_time"),
-        )
+        pl.concat(frames)
         .filter(pl.col("item_id").is_not_null())
         .unique("item_id", keep="first", maintain_order=True)
         .sort("item_id")
     )
-    logger.info("read %s rows=%d items=%d", path.name, table.height, items.height)
+    logger.info("read %d product files items=%d", len(sources), items.height)
     return items
 
 
-def _read_columns(
-    path: Path, rules: Sequence[ColumnRule], configured: InteractionColumns | ItemColumns
-) -> pl.DataFrame:
-    """Return the columns of ``path`` that ``rules`` know, under our names."""
-    if not path.is_file():
-        raise RawDataError(f"{path} is not a file: give the path of a CSV (.csv, .csv.gz) or Parquet file")
-    read_header, read_table = _reader(path)
-    try:
-        found = read_header(path)
-    except _LIBRARY_ERRORS as error:
-        raise RawDataError(_unreadable(path, error)) from error
-    resolved = resolve_columns(path, found, rules, configured)
-    try:
-        table = read_table(path, sorted(set(resolved.values())))
-    except _LIBRARY_ERRORS as error:
-        raise RawDataError(_unreadable(path, error)) from error
-    return table.select(pl.col(column).alias(name) for name, column in resolved.items())
+def _parse(name: str, written: pl.DataFrame) -> pl.DataFrame:
+    parsed = written.select(
+        _id(name, written, "user_id"),
+        _id(name, written, "item_id"),
+        _number(written, "rating"),
+        parse_timestamps(written["timestamp"]).alias("timestamp"),
+        _text(written, "comment"),
+        _number(written, "comment_quality"),
+    )
+    _check_quality_column(name, parsed["comment_quality"])
+    return parsed
 
 
-def _reader(
-    path: Path,
-) -> tuple[Callable[[Path], list[str]], Callable[[Path, list[str]], pl.DataFrame]]:
-    name = path.name.lower()
-    if name.endswith((".csv", ".csv.gz")):
-        return _csv_header, _read_csv
-    if name.endswith((".parquet", ".pq")):
-        return _parquet_header, _read_parquet
-    raise RawDataError(f"{path}: unknown kind of file; known are .csv, .csv.gz and .parquet")
-
-
-def _csv_header(path: Path) -> list[str]:
-    return pl.read_csv(path, infer_schema=False, n_rows=0).columns
-
-
-def _read_csv(path: Path, columns: list[str]) -> pl.DataFrame:
-    # Everything is read as text, so that an id such as 00123 keeps its zeros.
-    return pl.read_csv(path, infer_schema=False, columns=columns)
-
-
-def _parquet_header(path: Path) -> list[str]:
-    return list(pl.read_parquet_schema(path))
-
-
-def _read_parquet(path: Path, columns: list[str]) -> pl.DataFrame:
-    return pl.read_parquet(path, columns=columns, hive_partitioning=False, glob=False)
-
-
-def _id(table: pl.DataFrame, name: str) -> pl.Expr:
+def _id(file_name: str, table: pl.DataFrame, name: str) -> pl.Expr:
     column = pl.col(name)
     if table.schema[name].is_float():
         # An integer column with gaps is stored as floats by pandas: 123.0 is the id 123.
         values = table[name].drop_nans().drop_nulls()
-        if (values.floor() != values).any():
-            raise RawDataError(f"column {name} holds fractions such as {values[0]}: store ids as strings")
+        fractions = values.filter(values.floor() != values)
+        if fractions.len():
+            raise RawDataError(
+                f"{file_name}: column {name} holds fractions such as {fractions[0]}: store ids as strings"
+            )
         column = column.cast(pl.Int64, strict=False)
     text = column.cast(pl.String)
     return pl.when(text.str.contains(r"\S")).then(text).alias(name)
 
 
-def _text(name: str) -> pl.Expr:
+def _text(table: pl.DataFrame, name: str) -> pl.Expr:
+    if name not in table.columns:
+        return pl.lit(None, dtype=pl.String).alias(name)
     text = pl.col(name).cast(pl.String)
     return pl.when(text.str.contains(r"\S")).then(text).alias(name)
 
 
-def _number(name: str) -> pl.Expr:
-    column = pl.col(name).cast(pl.String).str.strip_chars().cast(pl.Float64, strict=False)
+def _number(table: pl.DataFrame, name: str) -> pl.Expr:
+    if name not in table.columns:
+        return pl.lit(None, dtype=pl.Float64).alias(name)
+    column = pl.col(name)
+    if not table.schema[name].is_numeric():
+        column = column.cast(pl.String).str.strip_chars()
+    column = column.cast(pl.Float64, strict=False)
     return pl.when(column.is_finite()).then(column).alias(name)
 
 
-def _check_quality_column(path: Path, quality: pl.Series) -> None:
+def _check_quality_column(name: str, quality: pl.Series) -> None:
     seen = quality.drop_nulls().to_numpy()
     if n_outside := int(((seen < 0) | (seen > 1)).sum()):
         raise RawDataError(
-            f"{path}: comment_quality must lie in [0, 1], but {n_outside} values do not "
+            f"{name}: comment_quality must lie in [0, 1], but {n_outside} values do not "
             f"(seen {seen.min():g}..{seen.max():g}); rescale or rename the column"
         )
-
-
-def _unreadable(path: Path, error: Exception) -> str:
-    first_line = next(iter(str(error).splitlines()), type(error).__name__)
-    return (
-        f"{path} cannot be read ({first_line}); check that it is whole, UTF-8, and comma-separated if a CSV"
-    )

@@ -1,54 +1,95 @@
 """Who can be trained on and what can be recommended: both filters together, to their fixed point."""
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from recsys.cf.data.funnel import Funnel
+from recsys.cf.data.funnel import SAMPLE_ROWS, Funnel, sample_rows
 from recsys.config.schema import DataConfig
 from recsys.errors import EmptyDataError
 from recsys.rng import generator
+from recsys.types import IndexVector
 
 BoolVector = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
 class _Pairs:
-    """Cleaned interactions as codes: contiguous numbers of users and items, sorted by id."""
+    """Cleaned interactions as codes: contiguous numbers of users and items, in the order of their ids."""
 
-    user: NDArray[np.int64]
-    item: NDArray[np.int64]
+    user: IndexVector
+    item: IndexVector
     positive: BoolVector
     n_users: int
     n_items: int
 
 
+@dataclass(frozen=True)
+class Segmentation:
+    """Who is trainable and what can be recommended, for all parts of the cleaned rows."""
+
+    cold: BoolVector  # by user code: too few interactions or positives even with all items
+    sampled_out: BoolVector  # by user code: passes, but not among the max_users drawn
+    users: BoolVector  # by user code: trainable
+    items: BoolVector  # by item code: kept
+    item_ids: pl.Series  # by item code
+    n_rows: int  # of trainable users on kept items
+
+    def apply(self, parts: Iterable[pl.DataFrame], funnel: Funnel) -> Iterator[pl.DataFrame]:
+        """Yield the parts with is_trainable_user, user_idx and item_idx (Int32, null when outside); count drops."""
+        first_user = 0
+        for part in parts:
+            user = first_user + _user_codes(part)
+            item = _item_codes(part, self.item_ids)
+            first_user = int(user[-1]) + 1
+            self._count_drops(part, user, item, funnel)
+            yield part.with_columns(
+                pl.Series("is_trainable_user", self.users[user]),
+                _index_column("user_idx", self.users, user),
+                _index_column("item_idx", self.items, item),
+            )
+
+    def _count_drops(self, part: pl.DataFrame, user: IndexVector, item: IndexVector, funnel: Funnel) -> None:
+        in_users, in_items = self.users[user], self.items[item]
+        cold, sampled = self.cold[user], self.sampled_out[user]
+        for reason, dropped in (
+            ("cold_start_user", cold),
+            ("user_too_small_without_rare_items", ~in_users & ~cold & ~sampled),
+            ("user_not_in_max_users", sampled),
+            ("rare_item", in_users & ~in_items),
+        ):
+            places = np.flatnonzero(dropped)
+            funnel.drop("segment", reason, len(places), sample_rows(part[places[:SAMPLE_ROWS]]))
+
+
 def segment_interactions(
     cleaned: pl.DataFrame, config: DataConfig, funnel: Funnel, *, seed: int
 ) -> pl.DataFrame:
-    """Return ``cleaned`` with is_trainable_user, user_idx and item_idx (Int32, null when outside).
+    """Return ``cleaned`` with is_trainable_user, user_idx and item_idx, see ``segment_parts``."""
+    segmentation = segment_parts([cleaned], config, seed=seed)
+    return next(segmentation.apply([cleaned], funnel))
+
+
+def segment_parts(parts: Iterable[pl.DataFrame], config: DataConfig, *, seed: int) -> Segmentation:
+    """Return who is trainable and what can be recommended.
 
     A trainable user has at least ``min_user_interactions`` rows, ``min_user_positives`` of them positive, on
     kept items; a kept item has at least ``min_item_positives`` positives from trainable users. The largest set
     that satisfies both is unique: removing what fails, in any order, ends there. Indices are contiguous and
     sorted by id. With ``max_users`` that many trainable users are drawn with the seed and the filters repeated.
+    Needs about 9 bytes for each cleaned row, and as much again for a moment.
 
     Args:
-        cleaned: needs user_id, item_id, is_positive; one row per pair.
+        parts: tables with user_id, item_id and is_positive, one row per pair, sorted by user_id across all of
+            them, each user in one part; iterated twice.
 
     Raises:
         EmptyDataError: nobody or nothing satisfies the filters; says which and what was seen.
     """
-    user_ids, item_ids = cleaned["user_id"].unique().sort(), cleaned["item_id"].unique().sort()
-    pairs = _Pairs(
-        _codes(cleaned["user_id"], user_ids),
-        _codes(cleaned["item_id"], item_ids),
-        cleaned["is_positive"].to_numpy(),
-        user_ids.len(),
-        item_ids.len(),
-    )
+    item_ids, pairs = _codes_of(parts)
     every_item = np.ones(pairs.n_items, dtype=bool)
     warm = _users_that_pass(pairs, every_item, config)
     if not warm.any():
@@ -65,16 +106,36 @@ def segment_interactions(
             raise EmptyDataError(
                 _no_items_message(pairs, sample, config) + f" (max_users {config.max_users})"
             )
-    _count_drops(pairs, warm, users, items, sampled_out, funnel)
-    return cleaned.with_columns(
-        pl.Series("is_trainable_user", users[pairs.user]),
-        _index_column("user_idx", users, pairs.user),
-        _index_column("item_idx", items, pairs.item),
-    )
+    n_rows = int((users[pairs.user] & items[pairs.item]).sum())
+    return Segmentation(~warm, sampled_out, users, items, item_ids, n_rows)
 
 
-def _codes(ids: pl.Series, sorted_unique: pl.Series) -> NDArray[np.int64]:
-    return ids.cast(pl.Enum(sorted_unique)).to_physical().to_numpy().astype(np.int64)
+def _codes_of(parts: Iterable[pl.DataFrame]) -> tuple[pl.Series, _Pairs]:
+    items: list[pl.Series] = []
+    n_rows = 0
+    for part in parts:
+        items.append(part["item_id"].unique())
+        n_rows += part.height
+    item_ids = pl.concat(items).unique().sort()
+    user, item = np.empty(n_rows, dtype=np.int32), np.empty(n_rows, dtype=np.int32)
+    positive = np.empty(n_rows, dtype=bool)
+    first_user = start = 0
+    for part in parts:
+        rows = slice(start, start := start + part.height)
+        user[rows] = first_user + _user_codes(part)
+        item[rows] = _item_codes(part, item_ids)
+        positive[rows] = part["is_positive"].to_numpy()
+        first_user = int(user[start - 1]) + 1
+    return item_ids, _Pairs(user, item, positive, first_user, len(item_ids))
+
+
+def _user_codes(part: pl.DataFrame) -> IndexVector:
+    """Return the number of each row's user within the part, which is sorted by user_id."""
+    return part["user_id"].rle_id().to_numpy().astype(np.int32)
+
+
+def _item_codes(part: pl.DataFrame, item_ids: pl.Series) -> IndexVector:
+    return part["item_id"].cast(pl.Enum(item_ids)).to_physical().to_numpy().astype(np.int32)
 
 
 def _users_that_pass(pairs: _Pairs, items: BoolVector, config: DataConfig) -> BoolVector:
@@ -105,23 +166,7 @@ def _sample(users: BoolVector, max_users: int, seed: int) -> BoolVector:
     return sample
 
 
-def _count_drops(
-    pairs: _Pairs,
-    warm: BoolVector,
-    users: BoolVector,
-    items: BoolVector,
-    sampled_out: BoolVector,
-    funnel: Funnel,
-) -> None:
-    in_users, in_items = users[pairs.user], items[pairs.item]
-    cold, sampled = ~warm[pairs.user], sampled_out[pairs.user]
-    funnel.drop("segment", "cold_start_user", cold.sum())
-    funnel.drop("segment", "user_too_small_without_rare_items", (~in_users & ~cold & ~sampled).sum())
-    funnel.drop("segment", "user_not_in_max_users", sampled.sum())
-    funnel.drop("segment", "rare_item", (in_users & ~in_items).sum())
-
-
-def _index_column(name: str, kept: BoolVector, codes: NDArray[np.int64]) -> pl.Series:
+def _index_column(name: str, kept: BoolVector, codes: IndexVector) -> pl.Series:
     index = np.cumsum(kept, dtype=np.int32) - 1
     frame = pl.DataFrame({name: index[codes].astype(np.int32), "kept": kept[codes]})
     return frame.select(pl.when("kept").then(name).alias(name)).to_series()

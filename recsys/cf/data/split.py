@@ -33,7 +33,7 @@ def assign_splits(segmented: pl.DataFrame, config: DataConfig, funnel: Funnel) -
     ranked = ranked.with_columns(_held_out_times()).with_columns(split.alias("split"))
     dropped = ranked.filter(pl.col("split") == DROPPED)
     for name in ("negative_of_held_out_event", "later_than_held_out"):
-        funnel.drop("split", name, dropped.filter(reason == name).height)
+        funnel.drop_rows("split", name, dropped.filter(reason == name))
     outside = pl.when("is_trainable_user").then(pl.lit(DROPPED)).otherwise(pl.lit(COLD))
     return (
         segmented.with_row_index("row")
@@ -43,11 +43,21 @@ def assign_splits(segmented: pl.DataFrame, config: DataConfig, funnel: Funnel) -
     )
 
 
+def multi_row_event_rows(segmented: pl.DataFrame) -> tuple[int, int]:
+    """Return (rows in events of two or more rows, all rows) of the rows with both indices and a time."""
+    rows = segmented.filter(
+        pl.col("user_idx").is_not_null()
+        & pl.col("item_idx").is_not_null()
+        & pl.col("timestamp").is_not_null()
+    )
+    sizes = rows.group_by("user_idx", "timestamp").len()
+    return int(sizes.filter(pl.col("len") > 1)["len"].sum()), rows.height
+
+
 def multi_row_event_share(segmented: pl.DataFrame) -> float:
     """Return the share (0-1) of the rows with both indices that lie in events of two or more rows."""
-    rows = segmented.filter(pl.col("user_idx").is_not_null() & pl.col("item_idx").is_not_null())
-    sizes = rows.group_by("user_idx", "timestamp").len()
-    return float(sizes.filter(pl.col("len") > 1)["len"].sum() / rows.height)
+    within, rows = multi_row_event_rows(segmented)
+    return within / rows
 
 
 def _rank_events(rows: pl.DataFrame) -> pl.DataFrame:

@@ -12,21 +12,28 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 from scipy.sparse import csr_matrix
 
+from recsys.cf.data.build import summary_counts, unseen_of_pool
 from recsys.cf.data.dataset import InteractionDataset, UserItemSets
-from recsys.cf.data.split import COLD, DROPPED, TEST, TRAIN, VALIDATION
+from recsys.cf.data.files import InteractionsFile
+from recsys.cf.data.validate_rows import interaction_faults
 from recsys.config.schema import DataConfig
 from recsys.errors import DataValidationError
 from recsys.types import Json
 
 # confidence is stored as float32(rating + quality); the sum of two rounded numbers may miss by this much.
 _ROUNDING = 1e-5
+_USER_BLOCK = 100_000
+_ENTRY_BLOCK = 10_000_000
+# Setting of versions that were imported without the times of their reviews.
+WITHOUT_TIMES = "without_times"
 
 
-def validate_dataset(dataset: InteractionDataset, interactions: pl.DataFrame, settings: Json) -> None:
+def validate_dataset(dataset: InteractionDataset, interactions: InteractionsFile, settings: Json) -> None:
     """Return nothing when the data version obeys every law, else raise DataValidationError with all findings.
 
+    Reads the interactions once, in parts; about a second per million rows, and memory for one part.
+
     Args:
-        interactions: all rows of interactions.parquet.
         settings: the manifest's settings; keys this code does not know are ignored.
     """
     findings = _findings(dataset, interactions, settings)
@@ -37,7 +44,7 @@ def validate_dataset(dataset: InteractionDataset, interactions: pl.DataFrame, se
         )
 
 
-def _findings(dataset: InteractionDataset, interactions: pl.DataFrame, settings: Json) -> list[str]:
+def _findings(dataset: InteractionDataset, interactions: InteractionsFile, settings: Json) -> list[str]:
     known = {key: value for key, value in settings.items() if key in DataConfig.model_fields}
     try:
         config = DataConfig.model_validate(known)
@@ -47,10 +54,11 @@ def _findings(dataset: InteractionDataset, interactions: pl.DataFrame, settings:
         return findings  # the laws below index with what the structure promises
     return [
         *_matrices(dataset, config),
-        *_negatives(dataset),
+        *_item_sets(dataset),
         *_popularity(dataset, config),
-        *_ids(dataset, interactions),
-        *_splits(dataset, interactions, config),
+        *_ids(dataset),
+        *_statistics(dataset),
+        *interaction_faults(dataset, interactions, config, times_known=not settings.get(WITHOUT_TIMES)),
     ]
 
 
@@ -103,12 +111,18 @@ def _csr_faults(
         yield f"{name} has a broken indptr"
     elif len(indices) and (indices.min() < 0 or indices.max() >= shape[1]):
         yield f"{name} has item_idx outside 0..{shape[1] - 1}"
-    else:
-        same_row = np.ones(max(len(indices) - 1, 0), dtype=bool)
-        starts = indptr[1:-1]
-        same_row[starts[(starts > 0) & (starts < len(indices))] - 1] = False
-        if (np.diff(indices.astype(np.int64))[same_row] <= 0).any():
-            yield f"{name} has indices that are not sorted and unique within a user"
+    elif not _rises_within_rows(indptr, indices):
+        yield f"{name} has indices that are not sorted and unique within a user"
+
+
+def _rises_within_rows(indptr: NDArray[np.integer], indices: NDArray[np.integer]) -> bool:
+    """Return whether each entry is greater than the one before it, unless a row starts there."""
+    for start in range(0, len(indices) - 1, _ENTRY_BLOCK):
+        block = indices[start : start + _ENTRY_BLOCK + 1]
+        falls = np.flatnonzero(block[1:] <= block[:-1]) + start + 1
+        if not np.array_equal(indptr[np.searchsorted(indptr, falls)], falls):
+            return False
+    return True
 
 
 def _matrices(dataset: InteractionDataset, config: DataConfig) -> Iterator[str]:
@@ -123,25 +137,33 @@ def _matrices(dataset: InteractionDataset, config: DataConfig) -> Iterator[str]:
         )
     if not (binary.data == 1).all():
         yield "X_train_binary has values other than 1"
-    if not np.isin(_pairs(_sets(binary)), _pairs(_sets(confidence))).all():
-        yield "X_train_binary has positives that X_train_confidence lacks"
     if not _equal(_sets(binary), dataset.user_pos_train):
         yield "user_pos_train differs from X_train_binary"
     if not np.diff(binary.indptr).all():
         yield "a trainable user has no train positive"
 
 
-def _negatives(dataset: InteractionDataset) -> Iterator[str]:
+def _item_sets(dataset: InteractionDataset) -> Iterator[str]:
+    """Compare the sets of each user, some users at a time: an implicit negative for each would fill memory."""
     explicit, implicit = dataset.user_hard_neg_train.explicit, dataset.user_hard_neg_train.implicit
-    train, positives = _pairs(_sets(dataset.X_train_confidence)), _pairs(dataset.user_pos_train)
-    if not np.array_equal(_pairs(explicit), np.setdiff1d(train, positives)):
-        yield "explicit hard negatives are not the train rows below the positive threshold"
-    pool = np.sort(dataset.top_k_popular_items)
-    everything = UserItemSets(
-        np.arange(dataset.n_users + 1, dtype=np.int64) * len(pool), np.tile(pool, dataset.n_users)
-    )
-    if not np.array_equal(_pairs(implicit), np.setdiff1d(_pairs(everything), train, assume_unique=True)):
-        yield "implicit hard negatives are not the popular items without a train interaction"
+    seen_by_user = _sets(dataset.X_train_confidence)
+    faults: set[str] = set()
+    for start in range(0, dataset.n_users, _USER_BLOCK):
+        users = slice(start, min(start + _USER_BLOCK, dataset.n_users))
+        train, positives = (
+            _block(seen_by_user, users),
+            _block(dataset.user_pos_train, users),
+        )
+        liked, disliked, seen = (_pairs(one) for one in (positives, _block(explicit, users), train))
+        if not np.array_equal(np.sort(np.concatenate([liked, disliked])), seen):
+            faults.add(
+                "explicit hard negatives are not the train rows below the positive threshold"
+                if np.isin(liked, seen).all()
+                else "X_train_binary has positives that X_train_confidence lacks"
+            )
+        if not _equal(_block(implicit, users), unseen_of_pool(train, dataset.top_k_popular_items)):
+            faults.add("implicit hard negatives are not the popular items without a train interaction")
+    yield from sorted(faults)
 
 
 def _popularity(dataset: InteractionDataset, config: DataConfig) -> Iterator[str]:
@@ -154,76 +176,46 @@ def _popularity(dataset: InteractionDataset, config: DataConfig) -> Iterator[str
         yield f"top_k_popular_items has {len(dataset.top_k_popular_items)} items"
 
 
-def _ids(dataset: InteractionDataset, interactions: pl.DataFrame) -> Iterator[str]:
-    for index, identifier, ids in (
-        ("user_idx", "user_id", dataset.mappings.user_ids),
-        ("item_idx", "item_id", dataset.mappings.item_ids),
+def _ids(dataset: InteractionDataset) -> Iterator[str]:
+    mappings = dataset.mappings
+    for index, identifier, ids, name, frame in (
+        ("user_idx", "user_id", mappings.user_ids, "user_metadata.parquet", dataset.user_metadata),
+        ("item_idx", "item_id", mappings.item_ids, "items.parquet", dataset.items),
     ):
         if any(left >= right for left, right in pairwise(ids)):
             yield f"mappings: {identifier} are not sorted and unique"
-        expected = pl.DataFrame({index: np.arange(len(ids), dtype=np.int32), identifier: list(ids)})
-        for name, frame in (
-            ("interactions.parquet", interactions),
-            ("user_metadata.parquet" if index == "user_idx" else "items.parquet",
-             dataset.user_metadata if index == "user_idx" else dataset.items),
-        ):  # fmt: skip
-            used = frame.select(index, identifier).filter(pl.col(index).is_not_null()).unique().sort(index)
-            if not used.equals(expected):
-                yield f"{name}: {index} and {identifier} do not agree with mappings.parquet"
+        expected = pl.DataFrame({index: np.arange(len(ids), dtype=np.int32), identifier: pl.Series(ids)})
+        if not frame.select(index, identifier).filter(pl.col(index).is_not_null()).equals(expected):
+            yield f"{name}: {index} and {identifier} do not agree with mappings.parquet"
+    metadata = dataset.user_metadata
+    if not metadata["is_trainable"].equals(metadata["user_idx"].is_not_null(), check_names=False):
+        yield "user_metadata.parquet: is_trainable does not say which users have an index"
 
 
-def _splits(dataset: InteractionDataset, interactions: pl.DataFrame, config: DataConfig) -> Iterator[str]:
-    unknown = set(interactions["split"].unique()) - {TRAIN, VALIDATION, TEST, COLD, DROPPED}
-    if unknown:
-        yield f"interactions.parquet has unknown splits {sorted(map(str, unknown))}"
-    if interactions.select(pl.struct("user_id", "item_id").is_duplicated().any()).item():
-        yield "interactions.parquet has a (user_id, item_id) twice"
-    train = interactions.filter(pl.col("split") == TRAIN)
-    held_out = {VALIDATION: dataset.val_interactions, TEST: dataset.test_interactions}
-    split_rows = interactions.filter(pl.col("split").is_in([TRAIN, VALIDATION, TEST]))
-    if split_rows.select(pl.any_horizontal("user_idx", "item_idx").is_null().any()).item():
-        yield "interactions.parquet has split rows without an index"
+def _statistics(dataset: InteractionDataset) -> Iterator[str]:
+    stats = dataset.stats
+    try:
+        dropped = sum(step["rows"] for step in stats["funnel"])
+        adds_up = stats["rows_in"] - dropped == stats["rows_out"]
+        sizes = summary_counts(dataset)
+        agrees = all(stats["sizes"][name] == size for name, size in sizes.items())
+        kept = sizes["train"] + sizes["validation"] + sizes["test"]
+    except (KeyError, TypeError):
+        yield "data_stats.json lacks funnel, rows or sizes"
         return
-    matrix = dataset.X_train_confidence.tocoo()
-    stored = pl.DataFrame({"user_idx": matrix.row, "item_idx": matrix.col, "confidence": matrix.data})
-    if not stored.equals(train.select(stored.columns).sort("user_idx", "item_idx").cast(stored.schema)):
-        yield "X_train_confidence differs from the train rows of interactions.parquet"
-    for name, frame in held_out.items():
-        yield from _held_out_faults(name, frame, interactions, train, config)
-    yield from _time_faults(held_out[VALIDATION], held_out[TEST], TEST, VALIDATION, config)
-
-
-def _held_out_faults(
-    name: str, frame: pl.DataFrame, interactions: pl.DataFrame, train: pl.DataFrame, config: DataConfig
-) -> Iterator[str]:
-    if not frame.equals(interactions.filter(pl.col("split") == name)):
-        yield f"the {name} file differs from the {name} rows of interactions.parquet"
-    if not frame["is_positive"].all() or (frame["rating"] < config.positive_threshold).any():
-        yield f"{name} has rows that are not positives"
-    leaked = frame.join(train, on=["user_idx", "item_idx"], how="semi").height
-    if leaked:
-        yield f"{leaked} {name} rows are in train"
-    yield from _time_faults(train, frame, name, TRAIN, config)
-
-
-def _time_faults(
-    earlier: pl.DataFrame, later: pl.DataFrame, name: str, earlier_name: str, config: DataConfig
-) -> Iterator[str]:
-    last = earlier.group_by("user_idx").agg(pl.col("timestamp").max().alias("last"))
-    first = later.group_by("user_idx").agg(pl.col("timestamp").min().alias("first"))
-    both = first.join(last, on="user_idx")
-    # Rows split one by one may tie in time: that is the leak this unit is known for.
-    late = (
-        pl.col("first") > pl.col("last")
-        if config.split_unit == "event"
-        else pl.col("first") >= pl.col("last")
-    )
-    if wrong := both.filter(~late).height:
-        yield f"{wrong} users have {name} rows that are not later than their {earlier_name} rows"
+    if not adds_up or kept != stats["rows_out"]:
+        yield "data_stats.json: the funnel does not add up to the rows there are"
+    if not agrees:
+        yield "data_stats.json: the sizes are not those of the matrices"
 
 
 def _sets(matrix: csr_matrix) -> UserItemSets:
     return UserItemSets(matrix.indptr.astype(np.int64), matrix.indices)
+
+
+def _block(sets: UserItemSets, users: slice) -> UserItemSets:
+    indptr = sets.indptr[users.start : users.stop + 1]
+    return UserItemSets(indptr - indptr[0], sets.indices[indptr[0] : indptr[-1]])
 
 
 def _pairs(sets: UserItemSets) -> NDArray[np.int64]:

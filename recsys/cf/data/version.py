@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from recsys.cf.data.files import STATS_FILE
 from recsys.cf.data.manifest import (
     MANIFEST_FILE,
     VERSIONS_PREFIX,
@@ -27,6 +28,7 @@ from recsys.errors import (
     OutcomeUnknown,
 )
 from recsys.storage.base import Store, file_sha256
+from recsys.types import Json
 
 logger = logging.getLogger(__name__)
 
@@ -80,6 +82,11 @@ def list_versions(store: Store) -> list[VersionSummary]:
             )
         )
     return summaries
+
+
+def latest_version(store: Store) -> str | None:
+    """Return the id that the pointer names, None before the first version."""
+    return _read_latest(store)[0]
 
 
 def resolve_version(store: Store, name: str) -> str:
@@ -156,6 +163,12 @@ def move_latest(store: Store, version: str) -> None:
             continue  # the next look tells who won, or whether the unheard reply was a yes
         return
     raise ObjectChanged(f"{store.uri}: {LATEST_KEY} changed {_ATTEMPTS} times while moving it; try again")
+
+
+def store_stats(store: Store, version: str) -> Json:
+    """Return data_stats.json of a version id, unverified: for showing, not for training."""
+    document: Json = json.loads(store.get(file_key(version, STATS_FILE)).data)
+    return document
 
 
 def verify_version(store: Store, version: str) -> list[str]:

@@ -1,13 +1,20 @@
-"""What a model has to beat: popularity and chance, and the relative gain over them."""
+"""What a model has to beat: popularity, similarity of items by content, chance; the relative gain over them."""
 
+from datetime import timedelta
 from typing import Literal
 
 import numpy as np
+import polars as pl
+from numpy.typing import NDArray
 
-from recsys.cf.data.dataset import InteractionDataset, UserItemSets
-from recsys.cf.scoring.blocks import ItemScorer, RandomScorer
+from recsys.cf.data.dataset import IdMappings, InteractionDataset, UserItemSets
+from recsys.cf.data.embeddings import ProductEmbeddings
+from recsys.cf.data.split import TRAIN
+from recsys.cf.evaluation.lists import unit_rows
+from recsys.cf.scoring.blocks import ItemScorer, PartialScorer, ProfileScorer, RandomScorer
 from recsys.errors import ConfigError
 from recsys.rng import derive_seed
+from recsys.types import FloatMatrix
 
 
 def popularity_scorer(
@@ -35,7 +42,56 @@ def popularity_scorer(
                 "none; prepare it with a product file that has that column, or use train_counts"
             )
         counts = sold.cast(float).fill_null(-np.inf).to_numpy()
-    return ItemScorer(np.unique(counts, return_inverse=True)[1].astype(np.float32))
+    return ItemScorer(_dense_ranks(counts))
+
+
+def recent_popularity_scorer(interactions: pl.DataFrame, n_items: int, days: int) -> ItemScorer:
+    """Return a scorer that ranks items by their train interactions of the last ``days`` days.
+
+    Args:
+        interactions: Rows of a data version with columns item_idx, timestamp and split; the window ends at
+            the newest train row, so that held-out rows decide nothing.
+        n_items: Number of items.
+        days: Length of the window.
+
+    Returns:
+        Scores are dense ranks; items with equal recent counts are ordered by all their train interactions.
+    """
+    train = interactions.filter(pl.col("split") == TRAIN).select("item_idx", "timestamp")
+    recent = train.filter(pl.col("timestamp") > pl.col("timestamp").max() - timedelta(days=days))
+    in_all, lately = (
+        np.bincount(rows["item_idx"].to_numpy(), minlength=n_items).astype(np.float64)
+        for rows in (train, recent)
+    )
+    return ItemScorer(_dense_ranks(lately * (in_all.max(initial=0.0) + 1.0) + in_all))
+
+
+def align_vectors(embeddings: ProductEmbeddings, mappings: IdMappings) -> FloatMatrix:
+    """Return unit vectors by item_idx, float32 (n_items, d); zero rows for items without an embedding."""
+    aligned = np.zeros((len(mappings.item_ids), embeddings.embeddings.shape[1]), dtype=np.float32)
+    for row, item_id in enumerate(embeddings.item_ids):
+        item_idx = mappings.item_to_idx.get(item_id)
+        if item_idx is not None:
+            aligned[item_idx] = embeddings.embeddings[row]
+    return unit_rows(aligned)
+
+
+def similarity_scorer(
+    item_vectors: FloatMatrix, liked: UserItemSets, popularity: ItemScorer
+) -> PartialScorer:
+    """Return a scorer by content: items like those the user liked, by cosine to their mean.
+
+    Args:
+        item_vectors: As ``align_vectors`` returns them; items without a vector come last.
+        liked: Items per user_idx that make the profile; users without one that has a vector get popularity.
+        popularity: Scores for those users.
+    """
+    has_vector = np.asarray(item_vectors.any(axis=1))
+    owner = np.repeat(np.arange(len(liked)), liked.counts())
+    n_described = np.bincount(owner, weights=has_vector[liked.indices], minlength=len(liked))
+    return PartialScorer(
+        ProfileScorer(item_vectors, liked), n_described > 0, has_vector, popularity.item_scores
+    )
 
 
 def random_scorer(dataset: InteractionDataset, seed: int) -> RandomScorer:
@@ -61,3 +117,8 @@ def expected_random_recall(held_out: UserItemSets, seen: UserItemSets, n_items: 
 def improvement(model_value: float, baseline_value: float) -> float | None:
     """Return (model - baseline) / baseline, 0.2 is 20 % better; None where the baseline is 0."""
     return (model_value - baseline_value) / baseline_value if baseline_value else None
+
+
+def _dense_ranks(counts: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Return 0 for the lowest count, 1 for the next higher, ...: exact in float32 whatever the counts."""
+    return np.unique(counts, return_inverse=True)[1].astype(np.float32)

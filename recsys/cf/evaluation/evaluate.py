@@ -30,7 +30,7 @@ class Evaluation:
 
     users: IndexVector  # user_idx of the evaluated users, ascending
     per_user: dict[str, Vector]  # "recall@10", ... -> float64 (n_users,), aligned with users
-    metrics: dict[str, float]  # the means; with lists also "coverage@k" and "novelty@k"
+    metrics: dict[str, float]  # the means, and with lists "coverage@k", "novelty@k", "diversity@k"
     n_skipped_users: int  # users without a held-out positive
     indptr: NDArray[np.int64]  # user r of users owns held_out_items[indptr[r]:indptr[r + 1]]
     held_out_items: IndexVector
@@ -44,6 +44,11 @@ class Evaluation:
     def to_frame(self) -> pl.DataFrame:
         """Return a row per evaluated user: user_idx and every metric; per_user_metrics.parquet."""
         return pl.DataFrame({"user_idx": self.users, **self.per_user})
+
+    @staticmethod
+    def empty_frame() -> pl.DataFrame:
+        """Return the frame of a model that could not be measured: no users, no metrics."""
+        return pl.DataFrame(schema={"user_idx": pl.Int32})
 
 
 def evaluate(

@@ -1,19 +1,21 @@
-"""How sure a difference between two models on the same users is: paired bootstrap, permutation test, Holm."""
+"""How sure a difference between two models on the same users is: bootstrap, permutation test, Holm, power."""
 
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from statistics import NormalDist
 
 import numpy as np
+from numba import njit, prange
 from numpy.typing import NDArray
 
-from recsys.rng import generator
+from recsys.cf.sampling.counter import hash_bits, index_below
+from recsys.rng import derive_seed
 from recsys.types import Json
 
 Vector = NDArray[np.floating]
 
-# Float64 cells of one block of resamples: 32 MB.
-_BLOCK_CELLS = 1 << 22
+POWER = 0.8  # chance of seeing a difference of the smallest detectable size, by convention
 # Relative slack when sums of the same numbers in another order are compared.
 _ROUNDING = 1e-12
 
@@ -56,20 +58,11 @@ def paired_bootstrap(a: Vector, b: Vector, *, resamples: int, level: float, seed
         ValueError: The vectors differ in length, are empty, or hold NaN or infinities.
 
     Notes:
-        Deterministic. Users with equal pairs of values are drawn together, by one multinomial over the
-        distinct pairs: the same distribution, at O(resamples x distinct pairs). Ranking metrics have few:
-        10,000 resamples of 26,000 users take about 0.1 s with one held-out item each.
+        Deterministic at any number of threads. O(resamples x users): 10,000 resamples of 26,000 users take
+        0.4 s on one core.
     """
     a, b = _paired(a, b)
-    pairs, counts = np.unique(np.column_stack([a, b]), axis=0, return_counts=True)
-    random = generator(seed, "bootstrap")
-    means = np.empty((resamples, 2))
-    step = max(1, _BLOCK_CELLS // len(pairs))
-    for start in range(0, resamples, step):
-        size = min(step, resamples - start)
-        drawn = random.multinomial(len(a), counts / len(a), size=size)
-        # einsum and not @, whose last bits depend on the threads of BLAS
-        means[start : start + size] = np.einsum("rp,pm->rm", drawn, pairs) / len(a)
+    means = _resampled_means(np.column_stack([a, b]), np.uint64(derive_seed(seed, "bootstrap")), resamples)
     difference = float(a.mean() - b.mean())
     differences = means[:, 0] - means[:, 1]
     tails = [(1 - level) / 2, (1 + level) / 2]
@@ -87,22 +80,30 @@ def permutation_test(a: Vector, b: Vector, *, permutations: int, seed: int) -> f
     """Return the two-sided p-value of mean(a) = mean(b), by random flips of the sign of each difference.
 
     p = (1 + permutations at least as extreme as observed) / (1 + permutations), so it is never 0 (Phipson
-    and Smyth 2010). Users whose difference has the same size are flipped together, by one binomial draw: the
-    same distribution. Deterministic; raises ValueError as ``paired_bootstrap`` does.
+    and Smyth 2010). Deterministic at any number of threads; raises ValueError as ``paired_bootstrap`` does.
     """
     a, b = _paired(a, b)
     differences = a - b
-    sizes, counts = np.unique(np.abs(differences[differences != 0]), return_counts=True)
-    if not len(sizes):
+    differences = differences[differences != 0]
+    if not len(differences):
         return 1.0
-    observed = abs(float(differences.sum())) - _ROUNDING * float(sizes @ counts)
-    random = generator(seed, "permutation")
-    n_extreme = 0
-    step = max(1, _BLOCK_CELLS // len(sizes))
-    for start in range(0, permutations, step):
-        n_positive = random.binomial(counts, 0.5, size=(min(step, permutations - start), len(sizes)))
-        n_extreme += int((np.abs((2 * n_positive - counts) @ sizes) >= observed).sum())
+    slack = _ROUNDING * float(np.abs(differences).sum())
+    sums = _flipped_sums(differences, np.uint64(derive_seed(seed, "permutation")), permutations)
+    n_extreme = int((np.abs(sums) >= abs(float(differences.sum())) - slack).sum())
     return (1 + n_extreme) / (1 + permutations)
+
+
+def smallest_detectable(a: Vector, b: Vector, *, level: float) -> float:
+    """Return the smallest true difference of the means that these users would show in 80 % of the nights.
+
+    (z of the level + z of the power) x standard error of the paired difference: a smaller difference may
+    well exist without the interval leaving 0 (Cohen 1988). 0 where all differences are equal; raises
+    ValueError as ``paired_bootstrap`` does.
+    """
+    a, b = _paired(a, b)
+    normal = NormalDist()
+    z = normal.inv_cdf((1 + level) / 2) + normal.inv_cdf(POWER)
+    return z * float((a - b).std()) / math.sqrt(len(a))
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -129,3 +130,37 @@ def _paired(a: Vector, b: Vector) -> tuple[NDArray[np.float64], NDArray[np.float
     if not np.isfinite(pairs).all():
         raise ValueError("paired values must be finite")
     return pairs[:, 0], pairs[:, 1]
+
+
+@njit(parallel=True, cache=True)
+def _resampled_means(pairs: NDArray[np.float64], key: np.uint64, resamples: int) -> NDArray[np.float64]:
+    """Return the mean pair of every resample, float64 (resamples, 2); draws depend on their number alone."""
+    n = len(pairs)
+    means = np.empty((resamples, 2))
+    for resample in prange(resamples):
+        first = np.uint64(resample) * np.uint64(n)
+        total_a, total_b = 0.0, 0.0
+        for draw in range(n):
+            user = index_below(hash_bits(key, first + np.uint64(draw)), n)
+            total_a += pairs[user, 0]
+            total_b += pairs[user, 1]
+        means[resample, 0] = total_a / n
+        means[resample, 1] = total_b / n
+    return means
+
+
+@njit(parallel=True, cache=True)
+def _flipped_sums(differences: NDArray[np.float64], key: np.uint64, permutations: int) -> NDArray[np.float64]:
+    """Return the sum of the differences under random signs, for every permutation; 64 signs from one draw."""
+    n_words = np.uint64((len(differences) + 63) // 64)
+    sums = np.empty(permutations)
+    for permutation in prange(permutations):
+        total, word = 0.0, np.uint64(permutation) * n_words
+        for start in range(0, len(differences), 64):
+            bits = hash_bits(key, word)
+            word += np.uint64(1)
+            for place in range(start, min(start + 64, len(differences))):
+                total += differences[place] if bits & np.uint64(1) else -differences[place]
+                bits >>= np.uint64(1)
+        sums[permutation] = total
+    return sums

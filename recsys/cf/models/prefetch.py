@@ -32,10 +32,12 @@ def prefetch_row(matrix: Any, row: Any) -> None:
     """Ask for one row of a C-contiguous float32 matrix, whole."""
     address = matrix.ctypes.data + row * matrix.strides[0]
     for offset in range(0, matrix.strides[0], _CACHE_LINE_BYTES):
-        _prefetch_line(address + offset)
+        _prefetch_line(address + offset)  # type: ignore[call-arg]
+
+
+def _no_hint(_matrix: Any, _row: Any) -> None:
+    """Stand in for ``prefetch_row`` in interpreted code, which has no use for the hint."""
 
 
 if nb.config.DISABLE_JIT:  # type: ignore[attr-defined]
-
-    def prefetch_row(matrix: Any, row: Any) -> None:
-        """Do nothing: interpreted code has no use for the hint."""
+    prefetch_row = _no_hint  # type: ignore[assignment]

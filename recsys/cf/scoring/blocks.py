@@ -1,13 +1,19 @@
 """Scorers: what gives the scores of a block of users over all items, whatever the model behind."""
 
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import csr_matrix
 
+from recsys.cf.data.dataset import UserItemSets
 from recsys.cf.scoring.walk import TILE_USERS, one_blas_thread
 from recsys.rng import derive_seed
 from recsys.types import Factors, FloatMatrix, IndexVector
+
+# Below every score a model gives, and finite: what a scorer does not know comes last.
+_LOWEST = np.finfo(np.float32).min
 
 
 class Scorer(Protocol):
@@ -62,20 +68,68 @@ def tiled_product(rows: FloatMatrix, columns: FloatMatrix) -> FloatMatrix:
     return products[: len(rows)]
 
 
-class ItemScorer:
-    """The same scores for every user, such as popularity."""
+class ProfileScorer:
+    """Scores by content: the mean vector of the items a user liked, times each item's vector."""
 
-    def __init__(self, item_scores: NDArray[np.float32]) -> None:
-        self._item_scores = np.asarray(item_scores, dtype=np.float32)
+    def __init__(self, item_vectors: FloatMatrix, liked: UserItemSets) -> None:
+        """Keep vectors float32 (n_items, d), zero rows for items without one, and the liked items per user."""
+        weights = np.repeat(1.0 / np.maximum(liked.counts(), 1), liked.counts()).astype(np.float32)
+        shape = (len(liked), len(item_vectors))
+        self._weights = csr_matrix((weights, liked.indices, liked.indptr), shape=shape)
+        self._item_vectors = item_vectors
+        self._item_columns = np.ascontiguousarray(item_vectors.T)
 
     @property
     def n_items(self) -> int:
         """Number of items, the columns of the scores."""
-        return len(self._item_scores)
+        return len(self._item_vectors)
+
+    def scores(self, user_idx: IndexVector) -> FloatMatrix:
+        """Return profile . vector, float32 (len(user_idx), n_items); zero for a user without a profile."""
+        profiles = self._weights[user_idx] @ self._item_vectors
+        return tiled_product(profiles, self._item_columns)
+
+
+@dataclass(frozen=True)
+class PartialScorer:
+    """A scorer that knows some users and items only, completed as serving would complete it.
+
+    Known users get its scores over the items it knows, the other items last; users it does not know get the
+    fallback scores over all items.
+    """
+
+    scorer: Scorer
+    known_users: NDArray[np.bool_]  # (n_users,)
+    known_items: NDArray[np.bool_]  # (n_items,)
+    fallback: NDArray[np.float32]  # (n_items,)
+
+    @property
+    def n_items(self) -> int:
+        """Number of items, the columns of the scores."""
+        return len(self.known_items)
+
+    def scores(self, user_idx: IndexVector) -> FloatMatrix:
+        """Return complete scores, float32 (len(user_idx), n_items)."""
+        scores = self.scorer.scores(user_idx)
+        scores[:, ~self.known_items] = _LOWEST
+        scores[~self.known_users[user_idx]] = self.fallback
+        return scores
+
+
+class ItemScorer:
+    """The same scores for every user, such as popularity."""
+
+    def __init__(self, item_scores: NDArray[np.float32]) -> None:
+        self.item_scores = np.asarray(item_scores, dtype=np.float32)
+
+    @property
+    def n_items(self) -> int:
+        """Number of items, the columns of the scores."""
+        return len(self.item_scores)
 
     def scores(self, user_idx: IndexVector) -> FloatMatrix:
         """Return the item scores repeated, float32 (len(user_idx), n_items)."""
-        return np.repeat(self._item_scores[np.newaxis], len(user_idx), axis=0)
+        return np.repeat(self.item_scores[np.newaxis], len(user_idx), axis=0)
 
 
 class RandomScorer:

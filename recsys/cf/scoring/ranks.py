@@ -112,7 +112,7 @@ def unseen_scores(scores: FloatMatrix, user_idx: IndexVector, seen: UserItemSets
 
 # The counters are cast back to int32 in every step: numba would widen them, and half the lanes would be lost.
 @njit(cache=True, nogil=True)
-def _count(row_scores: NDArray[np.float32], score: float) -> tuple[int, int, int]:
+def _count(row_scores: NDArray[np.float32], score: float) -> tuple[np.int32, np.int32, np.int32]:
     """Return how many scores are higher, equal, and finite."""
     above, tied, finite = np.int32(0), np.int32(0), np.int32(0)
     for other in range(len(row_scores)):

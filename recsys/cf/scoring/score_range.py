@@ -118,9 +118,7 @@ def measure_score_distribution(
         p01, p50, p99 = _exact_quantiles(samples, (0.01, 0.5, 0.99))
     else:
         fine = np.zeros(_FINE_BINS, dtype=np.int64)
-        for counts in walk(
-            users, lambda tile: _histogram(unseen(tile), low, high), block_users=block_users
-        ):
+        for counts in walk(users, lambda tile: _histogram(unseen(tile), low, high), block_users=block_users):
             fine += counts
         p01, p50, p99 = _binned_quantiles(fine, low, high, (0.01, 0.5, 0.99))
     if p01 >= p99:

@@ -52,6 +52,11 @@ BPR_SPACE = SearchSpace(
 )
 
 
+def search_space(model: str) -> SearchSpace:
+    """Return the space of "als" or "bpr"."""
+    return {"als": ALS_SPACE, "bpr": BPR_SPACE}[model]
+
+
 @dataclass(frozen=True)
 class Choice:
     """The settings chosen and every trial behind them; no trial when the search was skipped."""

@@ -1,0 +1,28 @@
+"""One model as a flow of its own: the door to a GPU work pool. The flow train-cf starts it and waits."""
+
+import threading
+
+from prefect import flow
+
+from flows.tasks import fit_task, of_run
+from recsys.log import bind
+from recsys.pipeline.run import RunReference
+
+
+@flow(name="fit-model", flow_run_name="fit {model} {run.data_version}", persist_result=False)
+def fit_model(run: RunReference, model: str) -> str:
+    """Train one model of the run and leave its factors in the store; return where.
+
+    Args:
+        run: the run that train-cf has opened; small, as JSON.
+        model: "als" or "bpr".
+    """
+    bind(run_id=run.run_id, data_version=run.data_version, fingerprint=run.fingerprint[:8])
+    cancelled = threading.Event()
+    future = of_run(fit_task, run, tags={model}).submit(run, model, cancelled)
+    try:
+        future.wait()
+    except BaseException:
+        cancelled.set()
+        raise
+    return future.result().prefix

@@ -1,0 +1,159 @@
+"""The way to a GPU on another worker: a run of fit-model/gpu that the calling task waits for.
+
+Work pools take flow runs, so a single task cannot be sent to another worker. Only references go through
+Prefect: the child reads the data from the store and leaves the factors there.
+"""
+
+import threading
+import time
+from uuid import UUID
+
+from prefect import task
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.filters import (
+    DeploymentFilter,
+    DeploymentFilterId,
+    FlowRunFilter,
+    FlowRunFilterState,
+    FlowRunFilterStateType,
+    FlowRunFilterTags,
+    LogFilter,
+    LogFilterFlowRunId,
+)
+from prefect.client.schemas.objects import FlowRun, StateType, WorkerStatus
+from prefect.client.schemas.sorting import LogSort
+from prefect.deployments import run_deployment
+from prefect.exceptions import ObjectNotFound
+from prefect.logging import get_run_logger
+from prefect.settings import get_current_settings
+from prefect.states import Cancelled, Cancelling
+
+from flows.tasks import STAGE, fit_task
+from recsys.cf.models.device import gpu_is_usable
+from recsys.errors import DeviceUnavailable, TrainingCancelled, TrainingError, WorkerLost
+from recsys.pipeline.fit import FitReference, finished_fit
+from recsys.pipeline.run import RunReference
+
+GPU_POOL = "gpu"
+GPU_DEPLOYMENT = "fit-model/gpu"
+_POLL_SECONDS = 1.0
+_LAST_LOGS_SECONDS = 1.0  # they come in batches, the last one after the state
+_WAITING = {StateType.SCHEDULED, StateType.PENDING}
+_UNFINISHED = [StateType.SCHEDULED, StateType.PENDING, StateType.RUNNING, StateType.CANCELLING]
+
+
+def goes_to_gpu_pool(run: RunReference, model: str) -> bool:
+    """Return whether this model is trained by a GPU worker: ALS, when no GPU is at hand here.
+
+    With ``als.use_gpu: true`` whenever the deployment exists, as a worker may still come; with ``auto`` only
+    while a worker of the pool is online.
+    """
+    if model != "als" or run.config.als.use_gpu == "false" or gpu_is_usable():
+        return False
+    if get_current_settings().api.url is None:  # the embedded server has no workers
+        return False
+    with get_client(sync_client=True) as client:
+        try:
+            client.read_deployment_by_name(GPU_DEPLOYMENT)
+        except ObjectNotFound:
+            return False
+        return run.config.als.use_gpu == "true" or _worker_is_online(client)
+
+
+@task(task_run_name="fit {model} on gpu", tags=["gpu"], **STAGE)
+def fit_on_gpu_task(run: RunReference, model: str, cancelled: threading.Event) -> FitReference:
+    """Let a GPU worker train the model; if none takes it in time, train here or fail, as als.use_gpu says."""
+    with get_client(sync_client=True) as client:
+        child = _unfinished_child(client, run, model) or _new_child(run, model)
+        taken = _ChildRun(client, child.id, cancelled).wait(run.config.runtime.gpu_pickup_seconds)
+    if taken:
+        fit = finished_fit(run, model)
+        if fit is None:
+            raise TrainingError(f"the GPU run of {model} completed without a fit in {run.store_uri}")
+        return fit
+    problem = f"no worker of pool {GPU_POOL} took {model} in {run.config.runtime.gpu_pickup_seconds:g} s"
+    if run.config.als.use_gpu == "true":
+        raise DeviceUnavailable(f"{problem}; start one, or set als.use_gpu to auto to train on the CPU then")
+    get_run_logger().warning("%s: it is trained on the CPU", problem)
+    return fit_task(run, model, cancelled)
+
+
+class _ChildRun:
+    """The run on the other worker: waits for its end, repeats its log lines here, hands cancellation on."""
+
+    def __init__(self, client: SyncPrefectClient, run_id: UUID, cancelled: threading.Event) -> None:
+        self._client, self._id, self._cancelled = client, run_id, cancelled
+        self._n_logs = 0
+        self._logger = get_run_logger()
+
+    def wait(self, pickup_seconds: float) -> bool:
+        """Return True when the child completed, False when nobody took it in time.
+
+        Raises TrainingError when it failed, WorkerLost when its process vanished, TrainingCancelled.
+        """
+        deadline = time.monotonic() + pickup_seconds
+        while True:
+            cancelled = self._cancelled.wait(_POLL_SECONDS)
+            state = self._client.read_flow_run(self._id).state
+            waiting = state is None or state.type in _WAITING
+            self._forward_logs()
+            if cancelled:
+                self._stop(waiting)
+                raise TrainingCancelled("the GPU run was cancelled with the run that waited for it")
+            if waiting and time.monotonic() > deadline:
+                self._stop(waiting)
+                return False
+            if state is not None and state.is_final():
+                self._cancelled.wait(_LAST_LOGS_SECONDS)
+                self._forward_logs()
+                return self._judge(state.type, f"{state.name}: {state.message}")
+
+    def _stop(self, waiting: bool) -> None:
+        """Withdraw a run that waits; let the worker end the process of one that is at work."""
+        self._client.set_flow_run_state(self._id, Cancelled() if waiting else Cancelling())
+
+    def _judge(self, state: StateType, told: str) -> bool:
+        if state == StateType.COMPLETED:
+            return True
+        if state == StateType.CRASHED:
+            raise WorkerLost(f"the GPU run {self._id} vanished ({told}); it goes on from its checkpoint")
+        raise TrainingError(f"the GPU run {self._id} ended as {told}")
+
+    def _forward_logs(self) -> None:
+        only = LogFilter(flow_run_id=LogFilterFlowRunId(any_=[self._id]))
+        lines = self._client.read_logs(only, offset=self._n_logs, sort=LogSort.TIMESTAMP_ASC)
+        for line in lines:
+            self._logger.log(line.level, "[gpu] %s", line.message)
+        self._n_logs += len(lines)
+
+
+def _worker_is_online(client: SyncPrefectClient) -> bool:
+    return any(worker.status == WorkerStatus.ONLINE for worker in client.read_workers_for_work_pool(GPU_POOL))
+
+
+def _tags(run: RunReference, model: str) -> list[str]:
+    return ["train-cf", "gpu", model, run.run_id]
+
+
+def _new_child(run: RunReference, model: str) -> FlowRun:
+    return run_deployment(
+        GPU_DEPLOYMENT,
+        parameters={"run": run.model_dump(mode="json"), "model": model},
+        flow_run_name=f"fit {model} {run.data_version}",
+        tags=_tags(run, model),
+        timeout=0,
+    )
+
+
+def _unfinished_child(client: SyncPrefectClient, run: RunReference, model: str) -> FlowRun | None:
+    """Return the child of an earlier attempt of this run that is still waiting or at work."""
+    deployment = client.read_deployment_by_name(GPU_DEPLOYMENT)
+    found = client.read_flow_runs(
+        deployment_filter=DeploymentFilter(id=DeploymentFilterId(any_=[deployment.id])),
+        flow_run_filter=FlowRunFilter(
+            tags=FlowRunFilterTags(all_=_tags(run, model)),
+            state=FlowRunFilterState(type=FlowRunFilterStateType(any_=_UNFINISHED)),
+        ),
+        limit=1,
+    )
+    return found[0] if found else None

@@ -1,0 +1,66 @@
+"""Raw reviews in, a data version out, before the night: the flow around `recsys prepare`."""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from prefect import flow, task
+
+from flows.artifacts import show_prepared
+from flows.tasks import STAGE
+from recsys.cf.data.prepare import prepare
+from recsys.config.load import load_config
+from recsys.config.settings import default_store_uri
+from recsys.storage.open import open_store
+from recsys.types import Json
+
+
+@flow(name="prepare-data", flow_run_name="prepare {interactions}", persist_result=False)
+def prepare_data(
+    interactions: str,
+    items: str | None = None,
+    embeddings: str | None = None,
+    store: str | None = None,
+    config_path: str | None = None,
+    overrides: Sequence[str] = (),
+) -> Json:
+    """Return the data version of these files and settings; one that exists is found, not made again.
+
+    Args:
+        interactions: reviews, CSV or Parquet; a path that the worker can read.
+        items: products, likewise.
+        embeddings: item embeddings (.npz), likewise.
+        store: where everything durable lives; None: RECSYS_STORE or ./store.
+        config_path: the configuration file; None: the defaults.
+        overrides: settings such as "data.min_item_positives=3" or "data.columns.user_id=customer".
+    """
+    prepared = prepare_task(interactions, items, embeddings, store, config_path, overrides)
+    show_prepared(prepared)
+    return prepared
+
+
+@task(name="prepare", **STAGE)
+def prepare_task(
+    interactions: str,
+    items: str | None,
+    embeddings: str | None,
+    store: str | None,
+    config_path: str | None,
+    overrides: Sequence[str],
+) -> Json:
+    """Clean, split, validate and publish; then move ``latest``."""
+    config = load_config(_path(config_path), overrides)
+    uri = store or default_store_uri()
+    prepared = prepare(
+        open_store(uri),
+        Path(interactions),
+        _path(items),
+        config.data,
+        seed=config.runtime.seed,
+        embeddings=_path(embeddings),
+    )
+    return {**asdict(prepared), "warnings": list(prepared.warnings), "store": uri}
+
+
+def _path(text: str | None) -> Path | None:
+    return Path(text) if text else None

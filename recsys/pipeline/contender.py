@@ -1,0 +1,63 @@
+"""A registered model brought to a data version, so that it is measured on the same users as the others."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+
+from recsys.cf.data.dataset import IdMappings, InteractionDataset, UserItemSets
+from recsys.cf.data.mappings import MAPPINGS_FILE, read_mappings
+from recsys.cf.evaluation.champion import align_factors
+from recsys.cf.scoring.blocks import PartialScorer
+from recsys.registry.artifact import fetch_model, read_manifest, split_model_id
+from recsys.storage.base import Store
+from recsys.types import Factors
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A registered model as a scorer over the users and items of a data version."""
+
+    model_id: str
+    data_version: str  # it was trained on
+    scorer: PartialScorer
+    n_leaked_pairs: int  # test pairs that were in its own training data
+
+
+def load_contender(store: Store, model_id: str, data: InteractionDataset) -> Contender:
+    """Return a registered model, its files verified, its users and items matched by the shop's ids.
+
+    Users it does not know are scored by the popularity of ``data``, as serving does. Raises ModelNotFound,
+    IntegrityError, RegistryError.
+    """
+    with TemporaryDirectory(prefix="recsys-contender-") as directory:
+        path = fetch_model(store, model_id, Path(directory) / model_id)
+        name = split_model_id(model_id)[0]
+        factors = Factors(*(np.load(path / f"{name}_{side}.npy", allow_pickle=False) for side in "UV"))
+        ids = read_mappings(path / MAPPINGS_FILE)
+        with np.load(path / "seen_items.npz", allow_pickle=False) as arrays:
+            trained = UserItemSets(arrays["indptr"], arrays["indices"])
+    return Contender(
+        model_id,
+        str(read_manifest(store, model_id)["facts"].get("data_version", "")),
+        align_factors(factors, ids, data.mappings, data.item_popularity),
+        _n_leaked_pairs(trained, ids, data),
+    )
+
+
+def _n_leaked_pairs(trained: UserItemSets, ids: IdMappings, data: InteractionDataset) -> int:
+    """Return how many test pairs of ``data`` are among the pairs the model was trained on."""
+    users, items = (
+        np.array([index.get(one, -1) for one in names], dtype=np.int64)
+        for index, names in (
+            (ids.user_to_idx, data.mappings.user_ids),
+            (ids.item_to_idx, data.mappings.item_ids),
+        )
+    )
+    test = data.test_interactions
+    user, item = users[test["user_idx"].to_numpy()], items[test["item_idx"].to_numpy()]
+    known = (user >= 0) & (item >= 0)
+    n_items = len(ids.item_ids)
+    owner = np.repeat(np.arange(len(trained), dtype=np.int64), trained.counts())
+    return int(np.isin(user[known] * n_items + item[known], owner * n_items + trained.indices).sum())
