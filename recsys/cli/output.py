@@ -14,6 +14,7 @@ from recsys.errors import RecsysError, StoreError
 from recsys.types import Json
 
 INTERRUPTED, INTERNAL_ERROR = 130, 1
+_INTERRUPTED_MESSAGE = "interrupted; run it again to go on from the last checkpoint"
 
 
 _WIDTH_WITHOUT_TERMINAL = 200  # files and pipes get whole lines
@@ -58,9 +59,11 @@ def guarded(command: Callable[[Sequence[str]], None], arguments: Sequence[str]) 
     except OSError as error:
         return _fail(error, f"the operating system refuses: {error}", StoreError.exit_code, arguments, debug)
     except KeyboardInterrupt as error:
-        return _fail(
-            error, "interrupted; run it again to go on from the last checkpoint", INTERRUPTED, [], False
-        )
+        return _fail(error, _INTERRUPTED_MESSAGE, INTERRUPTED, arguments, debug)
+    except SystemExit as error:
+        if error.code != INTERRUPTED:
+            raise
+        return _fail(error, _INTERRUPTED_MESSAGE, INTERRUPTED, arguments, debug)  # the framework's Ctrl-C
     except Exception as error:  # noqa: BLE001 - the outermost door
         message = f"unexpected {type(error).__name__}: {error} (--debug shows where)"
         return _fail(error, message, INTERNAL_ERROR, arguments, debug)

@@ -242,6 +242,12 @@ class RuntimeConfig(Section):
         300.0, gt=0, description="How long a GPU worker has to take ALS before it falls back or fails."
     )
 
+    @model_validator(mode="after")
+    def _models_are_distinct(self) -> "RuntimeConfig":
+        if len(set(self.models)) < len(self.models):
+            raise ValueError("models names one twice")
+        return self
+
 
 class TrainingConfig(Section):
     """The whole configuration of a night."""

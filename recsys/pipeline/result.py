@@ -74,10 +74,20 @@ def assemble_result(
         "cold_users": evaluated["cold_users"],
         "decision": decision,
         "overlap_seconds": overlap_seconds(fits),
+        "timings": _timings(fits),
         "threads": run.config.runtime.threads or available_threads(),
         "confidence_level": run.config.evaluation.confidence_level,
         "peak_memory_bytes": peak_memory_bytes(),
     }
+
+
+def _timings(fits: Sequence[FitReference]) -> dict[str, float]:
+    """Return seconds by training, and in all from the first start until now."""
+    if not fits:
+        return {}
+    seconds = {fit.model: (fit.ended_at - fit.started_at).total_seconds() for fit in fits}
+    total = datetime.now(UTC) - min(fit.started_at for fit in fits)
+    return {**seconds, "total": total.total_seconds()}
 
 
 def overlap_seconds(fits: Sequence[FitReference]) -> float:

@@ -7,13 +7,13 @@ from string import Template
 from recsys.reporting import formats
 from recsys.reporting.document import text
 from recsys.reporting.markup import Markup, join, tag
-from recsys.reporting.sections import drift, quality, run, training, verdict
+from recsys.reporting.sections import cold_start, drift, quality, run, training, verdict
 from recsys.types import Json
 
 _SECTIONS: Mapping[str, tuple[Callable[[Json], Markup | None], ...]] = {
     "Gates": (verdict.gates,),
-    "Quality": (quality.metrics, quality.comparisons),
-    "Who is served well": (quality.strata,),
+    "Quality": (quality.metrics, quality.comparisons, quality.versus_champion),
+    "Who is served well": (quality.strata, cold_start.cold_start),
     "Training": (training.curves, training.sampling, training.trials),
     "Scores": (training.scores,),
     "Data": (run.funnel, drift.drift),

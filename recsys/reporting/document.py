@@ -7,7 +7,10 @@ from typing import Any
 from recsys.types import Json
 
 POPULARITY = "popularity"
-_MEASURES = ("recall", "ndcg", "precision", "hit_rate", "mrr", "map", "coverage", "novelty")
+_MEASURES = (
+    *("recall", "ndcg", "precision", "hit_rate", "mrr", "map", "auc"),
+    *("coverage", "novelty", "diversity"),
+)
 
 
 def section(document: Json, *path: str) -> Json:
@@ -47,7 +50,7 @@ def models(result: Json) -> dict[str, Json]:
 
 def label(name: str) -> str:
     """Return how a model or baseline is called in print: ALS for als, words such as popularity unchanged."""
-    return name.upper() if len(name) <= 3 else name
+    return name.upper() if len(name) <= 3 else name.replace("_", " ")
 
 
 def model_of(result: Json, model_id: str) -> str:

@@ -1,4 +1,4 @@
-"""SIGKILL during training, then the same command again: the same champion, and nothing half-written ever shows."""
+"""A night that is killed or interrupted, then the same command again: the same champion, nothing half-written."""
 
 import json
 import os
@@ -105,3 +105,17 @@ def test_rerun_of_a_finished_night_changes_nothing(raw, tmp_path):
     assert second["models"].keys() == first["models"].keys()
     assert second["decision"] == first["decision"]
     assert {path: path.stat().st_mtime_ns for path in store.rglob("*") if path.is_file()} == before
+
+
+def test_ctrl_c_ends_a_night_at_once_and_it_goes_on_later(raw, undisturbed, tmp_path):
+    store = prepared_store(raw, tmp_path / "store")
+    process = night(store, tmp_path / "out")
+    deadline = time.monotonic() + 120
+    while not list(store.glob("runs/*/bpr/checkpoints/*.npz")) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=15)
+    assert process.returncode == 130
+    assert "Traceback" not in err
+    assert "run it again" in err
+    assert hashes(finish(night(store, tmp_path / "out"))) == hashes(undisturbed)

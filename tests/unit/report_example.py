@@ -61,6 +61,18 @@ def example_result(*, promote: bool = True) -> dict[str, Any]:
             "model_id": "als_20261124T010155Z_77aa31c0",
             "metrics": {name: value * 3.42 for name, value in POPULARITY.items()} | {"coverage@10": 0.39},
             "common_users": 4012,
+            "n_users": 4131,
+            "test_pairs_in_its_training": 7,
+            "versus": {name: _versus(0.06, 0.04) for name in IDS},
+            "common": {"n_users": 4012, "versus": {name: _versus(0.05, 0.04) for name in IDS}},
+        },
+        "cold_users": {
+            "no_history": {"users": 276_324, "popularity": {"recall@10": 0.0491}},
+            "one_event": {
+                "users": 3977,
+                "popularity": {"recall@10": 0.0538},
+                "content": {"recall@10": 0.0712},
+            },
         },
         "decision": _decision(promote=promote),
         "timings": {"load": 0.4, "als": 4.2, "bpr": 9.1, "evaluate": 1.0, "register": 0.3, "total": 12.0},
@@ -83,6 +95,10 @@ def _compared(a: str, b: str, difference: float, half: float) -> dict[str, Any]:
         "p_value": 0.0005,
         "p_adjusted": 0.0015,
     }
+
+
+def _versus(relative: float, half: float) -> dict[str, Any]:
+    return {"relative": relative, "relative_low": relative - half, "relative_high": relative + half}
 
 
 def _model(name: str, draw: random.Random) -> dict[str, Any]:
@@ -147,6 +163,21 @@ def _model(name: str, draw: random.Random) -> dict[str, Any]:
                 _stratum(label, users, gain)
                 for label, users in [("1-4", 203), ("5-19", 911), ("20-99", 1620), ("100+", 1397)]
             ],
+        },
+        "power": {
+            "metric": "recall@10",
+            "power": 0.8,
+            "smallest_difference": 0.0093,
+            "smallest_relative": 0.05,
+        },
+        "cold_start_performance": {
+            "cold_threshold": 5,
+            "items": 88,
+            "pairs": 203,
+            "users": 201,
+            "recall@10": 0.0345,
+            "baseline_recall@10": 0.0049,
+            "improvement_vs_random": 0.234 if name == "als" else None,
         },
         "device": "cpu",
         "peak_memory_bytes": 300_000_000 if name == "als" else 121_000_000,

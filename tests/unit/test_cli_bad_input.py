@@ -7,6 +7,7 @@ import pytest
 
 from recsys.cf.data.demo import write_demo_shop
 from recsys.cli.main import run
+from recsys.cli.output import console, plain_table
 
 
 def snapshot(store: Path) -> dict[str, bytes]:
@@ -162,3 +163,45 @@ def test_debug_shows_the_traceback(prepared, capsys):
     with pytest.raises(SystemExit):
         run(["--debug", "run", "--store", str(store), "--data-version", "0123456789"])
     assert "Traceback" in capsys.readouterr().err
+
+
+def test_an_output_that_cannot_be_written_is_told_before_anything_is_trained(prepared, capsys, tmp_path):
+    _, store = prepared
+    before = snapshot(store)
+    (tmp_path / "file").write_text("")
+    line = fails(capsys, ["run", "--store", store, "--output", tmp_path / "file" / "out"], 2)
+    assert "--output" in line
+    assert snapshot(store) == before
+
+
+@pytest.mark.parametrize("uri", ["s3:/bucket/prefix", "ftp://host/place", "http://bucket"])
+def test_store_uris_that_are_a_slip_of_the_pen(capsys, uri):
+    assert "s3://bucket/prefix" in fails(capsys, ["registry", "list", "--store", uri], 2)
+
+
+def test_a_file_is_no_store(capsys, tmp_path):
+    (tmp_path / "file").write_text("")
+    assert "is a file" in fails(capsys, ["registry", "list", "--store", tmp_path / "file"], 2)
+
+
+def test_findings_in_json_are_one_document(prepared, capsys, tmp_path):
+    raw, _ = prepared
+    with pytest.raises(SystemExit):
+        run(["prepare", str(raw / "reviews.csv"), "--store", str(tmp_path / "s")])
+    matrix = next((tmp_path / "s").rglob("X_train_binary.npz"))
+    matrix.chmod(0o644)
+    matrix.write_bytes(b"")
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as done:
+        run(["data", "verify", "--store", str(tmp_path / "s"), "--json"])
+    document = json.loads(capsys.readouterr().out)
+    assert done.value.code == 3
+    assert not document["ok"]
+    assert any("X_train_binary.npz" in finding for finding in document["findings"])
+
+
+def test_a_shops_words_are_never_markup(capsys, tmp_path):
+    table = plain_table("title")
+    table.add_row("[combo 2] Son [/b] :smile:")
+    console().print(table)
+    assert "[combo 2] Son [/b] :smile:" in capsys.readouterr().out

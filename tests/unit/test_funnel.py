@@ -24,7 +24,7 @@ def steps(tmp_path_factory):
     odd = [
         ",i1,5,2024-01-01,1", "x,,5,2024-01-01,1", "x,i1,five stars,2024-01-01,1", "x,i1,9,2024-01-01,1",
         *(f"x{n},i1,5,13/13/2024,1" for n in range(5)),
-        "u0,i0,4,2023-12-01,1", "single,i1,5,2024-01-01,1", "u1,rare,5,2024-01-01,1", "u2,i9,1,2024-02-01,1",
+        "u0,i0,4,2023-12-01,1", "single,i1,5,2024-01-01,1", "u1,rare,5,2024-01-01,1",
     ]  # fmt: skip
     path = tmp_path_factory.mktemp("raw") / "reviews.csv"
     path.write_text("\n".join(["user_id,item_id,rating,date,comment_quality", *good, *odd]))

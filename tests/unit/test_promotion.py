@@ -125,6 +125,34 @@ def test_promotion_switched_off_decides_and_moves_nothing():
     assert "promotion.promote is false" in decision.reasons[0]
 
 
+def test_refusals_hold_the_reasons_of_every_gate_that_said_no():
+    bad = replace(GOOD, model_id="als_new", coverage=0.01, improvement=0.1)
+    decision = decide([bad, GOOD], CHAMPION, CONFIG)
+    assert list(decision.refusals()) == ["als_new"]
+    improvement, coverage = decision.refusals()["als_new"]
+    assert "+10.0% against popularity" in improvement
+    assert "1.0% of the items" in coverage
+
+
+def test_the_document_holds_every_number_and_threshold():
+    nan = replace(GOOD, metrics={"recall@10": float("nan")}, versus_champion_common=BETTER)
+    document = json.loads(json.dumps(decide([nan], CHAMPION, CONFIG).to_json(), allow_nan=False))
+    (candidate,) = document["candidates"]
+    assert candidate["metrics"] == {"recall@10": None}
+    assert candidate["improvement_ci"] == [0.14, 0.16]
+    assert candidate["versus_champion"]["n_users"] == candidate["versus_champion_common"]["n_users"] == 4131
+    assert document["config"] == CONFIG.model_dump(mode="json")
+
+
+def test_a_test_set_too_small_to_see_the_tolerance_is_told():
+    blurred = VersusChampion(0.0, -0.09, 0.09, 400, smallest_relative=0.13)
+    (reason,) = decide([replace(GOOD, versus_champion=blurred)], CHAMPION, CONFIG).refusals()["bpr_new"]
+    assert "differences of 13.0% and more only" in reason
+    sharp = replace(blurred, smallest_relative=0.02)
+    (reason,) = decide([replace(GOOD, versus_champion=sharp)], CHAMPION, CONFIG).refusals()["bpr_new"]
+    assert "more only" not in reason
+
+
 def test_no_candidate_at_all_is_a_decision():
     assert decide([], None, CONFIG).champion is None
     assert decide([], CHAMPION, CONFIG).reasons == ("there is no candidate; champion als_old stays",)

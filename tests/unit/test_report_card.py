@@ -169,6 +169,8 @@ def test_missing_parts_leave_no_empty_sections() -> None:
     result = example_result()
     for model in result["models"].values():
         del model["strata"], model["score_range"], model["score_histogram"], model["trials"]
+        del model["cold_start_performance"]
+    del result["cold_users"]
     text = page(result).text
     for heading in ("Who is served well", "Scores", "settings tried"):
         assert heading not in text

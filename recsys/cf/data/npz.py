@@ -6,6 +6,7 @@ A damaged archive is a DataError, never a raw traceback.
 import io
 import mmap
 import struct
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
@@ -23,7 +24,7 @@ from recsys.errors import DataError
 # What numpy, scipy and zipfile raise on truncated, forged or foreign files.
 _DAMAGE = (
     zipfile.BadZipFile, zlib.error, struct.error, OSError, EOFError, ValueError, KeyError, TypeError, IndexError,
-    NotImplementedError, SyntaxError, MemoryError, OverflowError, RuntimeError,
+    NotImplementedError, SyntaxError, tokenize.TokenError, MemoryError, OverflowError, RuntimeError,
 )  # fmt: skip
 _LOCAL_HEADER = struct.Struct("<4s22xHH")  # signature, length of the name, length of the extra field
 _EXTRA_HEADER = struct.Struct("<HH")

@@ -183,8 +183,9 @@ class _Check:
         users, items = stored["user_idx"].to_numpy(), stored["item_idx"].to_numpy()
         train = self.dataset.X_train_confidence
         known = (users >= 0) & (users < train.shape[0]) & (items >= 0) & (items < train.shape[1])
-        leaked = train[users[known], items[known]]
-        if n_leaked := int(np.count_nonzero(leaked)):
+        # Of no positions scipy returns a matrix.
+        n_leaked = np.count_nonzero(train[users[known], items[known]]) if known.any() else 0
+        if n_leaked:
             yield f"{n_leaked} {name} rows are in train"
 
     def _time_faults(self) -> Iterator[str]:

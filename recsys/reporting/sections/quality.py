@@ -58,7 +58,32 @@ def comparisons(result: Json) -> Markup | None:
         tag(
             "div", plot, table("Paired comparisons", ["", "Difference", "p (Holm)"], printed), class_="split"
         ),
-        note="Same users; paired bootstrap and permutation test.",
+        note=" ".join(["Same users; paired bootstrap and permutation test.", *_power(result)]),
+    )
+
+
+def versus_champion(result: Json) -> Markup | None:
+    """Return each model's relative difference to the champion, over all users and over those it knows."""
+    before, metric, body = section(result, "champion_before"), headline_metric(result), []
+    for name in models(result):
+        on_all = section(before, "versus", name)
+        on_common = section(before, "common", "versus", name)
+        if on_all or on_common:
+            body.append([f"{label(name)} − champion", _relative(on_all), _relative(on_common)])
+    if not body:
+        return None
+    sizes = (number(before, key) for key in ("n_users", "common_users"))
+    head = [
+        "",
+        *(f"{name} ({formats.count(n)})" for name, n in zip(("All users", "Known"), sizes, strict=True)),
+    ]
+    leaked = number(before, "test_pairs_in_its_training")
+    told = f" It was trained on {formats.count(leaked)} of tonight's test pairs." if leaked else ""
+    return panel(
+        "Against the champion",
+        table("Against the champion", head, body),
+        note=f"{metric}, relative, with {interval_level(result)} intervals. Users the champion does not know "
+        f"are served by {POPULARITY}, as in the shop.{told}",
     )
 
 
@@ -66,6 +91,26 @@ def strata(result: Json) -> Markup | None:
     """Return recall of each model and of popularity by user activity and by item popularity."""
     panels = [_stratum_panel(result, kind, title) for kind, title in _STRATA.items()]
     return pair([found for found in panels if found is not None])
+
+
+def _power(result: Json) -> list[str]:
+    """Return what the test set can see at all, for the model it sees worst."""
+    found = [section(model, "power") for model in models(result).values()]
+    smallest = max(
+        (n for n in (number(one, "smallest_difference") for one in found) if n is not None), default=None
+    )
+    chance = next((n for n in (number(one, "power") for one in found) if n is not None), None)
+    if smallest is None or chance is None:
+        return []
+    return [
+        f"True differences of {formats.metric(smallest)} show in {formats.percent(chance)} of the nights."
+    ]
+
+
+def _relative(found: Json) -> str:
+    value, low, high = (number(found, key) for key in ("relative", "relative_low", "relative_high"))
+    bounds = [formats.percent(bound, sign=True) for bound in (low, high)]
+    return _stacked(formats.percent(value, sign=True), f"[{', '.join(bounds)}]" if low is not None else "")
 
 
 def _metric_cells(row: MetricRow, names: Sequence[str]) -> list[str]:
