@@ -7,7 +7,7 @@ STORE  ?= store
 DEMO   ?= real
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check format bench clean
+.PHONY: help run test check format bench bench-evaluation clean
 
 help:
 	@echo "make run     install into $(VENV), make demo data, run the whole flow, print the result"
@@ -45,6 +45,14 @@ check: $(VENV)/.installed-dev
 format: $(VENV)/.installed-dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+# The peers are no part of the product: irspack comes with the extra "bench" alone.
+$(VENV)/.installed-bench: $(VENV)/.installed-dev
+	@$(PIP) install --quiet --constraint constraints.txt --editable '.[dev,bench]'
+	@touch $@
+
+bench-evaluation: $(VENV)/.installed-bench
+	$(BIN)/python tests/benchmarks/bench_evaluation.py
 
 clean:
 	rm -rf $(VENV) build dist data artifacts logs .state $(STORE) *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -42,7 +42,7 @@ def evaluate_models(run: RunReference, fits: Sequence[FitReference]) -> Json:
     use_compiled_threads(run.config.runtime.threads or available_threads())
     testbed = open_testbed(run.open_store(), data, run.config)
     factors = {fit.model: load_factors(run, fit) for fit in fits}
-    usable = [name for name, one in factors.items() if _is_usable(one)]
+    usable = [name for name, one in factors.items() if is_usable(one)]
     scorers: dict[str, Scorer] = {name: FactorScorer(factors[name]) for name in usable}
     champion = _champion(run, data)
     if champion is not None:
@@ -78,7 +78,7 @@ def evaluate_models(run: RunReference, fits: Sequence[FitReference]) -> Json:
     }
 
 
-def _is_usable(factors: Factors) -> bool:
+def is_usable(factors: Factors) -> bool:
     """Return whether all factors are finite and no product of a user and an item can leave float32."""
     longest = 1.0
     for matrix in (factors.user_factors, factors.item_factors):
