@@ -7,7 +7,7 @@ STORE  ?= store
 DEMO   ?= real
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check format bench bench-evaluation clean
+.PHONY: help run test check format bench bench-evaluation bench-prepare clean
 
 help:
 	@echo "make run     install into $(VENV), make demo data, run the whole flow, print the result"
@@ -50,6 +50,9 @@ format: $(VENV)/.installed-dev
 $(VENV)/.installed-bench: $(VENV)/.installed-dev
 	@$(PIP) install --quiet --constraint constraints.txt --editable '.[dev,bench]'
 	@touch $@
+
+bench-prepare: $(VENV)/.installed-dev
+	$(BIN)/python tests/benchmarks/bench_prepare.py
 
 bench-evaluation: $(VENV)/.installed-bench
 	$(BIN)/python tests/benchmarks/bench_evaluation.py

@@ -17,7 +17,8 @@ from flows.progress import TrainingProgress
 from recsys.config.load import load_config
 from recsys.config.schema import RuntimeConfig
 from recsys.errors import RecsysError
-from recsys.pipeline.decide import decide_and_promote, finish_run
+from recsys.pipeline.data_drift import unchanged_since_champion
+from recsys.pipeline.decide import decide_and_promote, finish_run, skip_run
 from recsys.pipeline.evaluate import evaluate_models
 from recsys.pipeline.fit import FitReference, fit_model
 from recsys.pipeline.publish import publish_model
@@ -80,6 +81,13 @@ def open_run_task(
     config = load_config(Path(config_path) if config_path else None, overrides)
     run = open_run(store_uri, config, data_version=data_version, force=force, output=output)
     return run, finished_result(run)
+
+
+@task(name="compare data", timeout_seconds=_LIMIT_SECONDS, **STAGE)
+def skip_unchanged_task(run: RunReference) -> Json | None:
+    """Return the result of a night on data that moved too little since the champion's, else None."""
+    reason = unchanged_since_champion(run)
+    return skip_run(run, reason) if reason else None
 
 
 @task(name="hold run", timeout_seconds=_LIMIT_SECONDS, **STAGE)

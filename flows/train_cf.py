@@ -28,6 +28,7 @@ from flows.tasks import (
     of_run,
     open_run_task,
     publish_task,
+    skip_unchanged_task,
 )
 from recsys.config.settings import default_store_uri
 from recsys.pipeline.fit import FitReference
@@ -66,9 +67,15 @@ def train_cf(
         store or default_store_uri(), data_version, config_path, overrides, force, output
     )
     show_identity(run)
-    result = {**finished, "reused": True} if finished else _night(run)
+    result = {**finished, "reused": True} if finished else _unchanged(run, force) or _night(run)
     show_result(result)
     return result
+
+
+def _unchanged(run: RunReference, force: bool) -> Json | None:
+    if force or run.config.runtime.min_data_change is None:
+        return None
+    return of_run(skip_unchanged_task, run)(run)
 
 
 def _night(run: RunReference) -> Json:

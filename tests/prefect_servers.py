@@ -88,9 +88,14 @@ class PrefectServer:
         body = {"logs": {"flow_run_id": {"any_": [run_id]}}, "sort": "TIMESTAMP_ASC"}
         return [line["message"] for line in self.call("POST", "/logs/filter", body)]
 
+    def foreign_addresses(self) -> str:
+        """Return what server, workers and runs tried to reach beyond loopback, one a line."""
+        log = self.folder / "network.log"
+        return log.read_text() if log.exists() else ""
+
     @contextmanager
     def worker(self, pool: str, **more: str) -> Iterator["Worker"]:
-        """Run a process worker of ``pool``; it and what it started are killed at the end."""
+        """Start a process worker of ``pool``; it and what it started are killed at the end of the block."""
         with (self.folder / f"{pool}-worker.log").open("ab") as log:
             process = subprocess.Popen(
                 [sys.executable, "-m", "prefect", "worker", "start", "--pool", pool],
@@ -101,12 +106,12 @@ class PrefectServer:
             )
         worker = Worker(process)
         try:
-            until(lambda: self._online(pool) or None, START_SECONDS, f"worker of {pool}")
             yield worker
         finally:
             worker.kill()
 
-    def _online(self, pool: str) -> bool:
+    def has_worker(self, pool: str) -> bool:
+        """Return whether a worker of the pool is online."""
         return any(
             one["status"] == "ONLINE" for one in self.call("POST", f"/work_pools/{pool}/workers/filter", {})
         )
@@ -134,11 +139,13 @@ def running_prefect(folder: Path, **more: str) -> Iterator[PrefectServer]:
     """Run ``prefect server start`` with a fresh home in ``folder`` for as long as the block lasts."""
     port = free_ports()
     url = f"http://127.0.0.1:{port}"
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
+    environment = {name: os.environ[name] for name in ("PATH", "LANG", "TMPDIR") if name in os.environ}
     environment |= {
+        "HOME": str(folder),
         "PREFECT_HOME": str(folder / "prefect"),
         "PREFECT_API_URL": f"{url}/api",
-        "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), more.pop("PYTHONPATH", "")])),
+        "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests" / "network_guard")]),
+        "RECSYS_TEST_NETWORK_LOG": str(folder / "network.log"),
         "RECSYS_PROJECT": str(ROOT),
         "RECSYS_LOG_DIR": str(folder / "logs"),
         **more,

@@ -5,6 +5,7 @@ from types import TracebackType
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
+from recsys.pipeline.progress import describe_step
 from recsys.types import HistoryRow
 
 
@@ -40,9 +41,5 @@ class TrainingProgress:
         step = row.get("epoch") or row.get("iteration")
         if step == 1 and trial:
             self._trials[model] = self._trials.get(model, 0) + 1
-        phase = f"trial {self._trials.get(model, 0)}" if trial else "training"
-        metric = next((f", {name} {row[name]:.4f}" for name in ("ndcg@10",) if row.get(name)), "")
-        state = (
-            f"{phase}, {'epoch' if 'epoch' in row else 'iteration'} {step}, loss {row['loss']:.4g}{metric}"
-        )
+        state = describe_step(self._trials.get(model, 0) if trial else None, row)
         self._progress.update(self._tasks[model], state=state)

@@ -215,7 +215,9 @@ class RegistryConfig(Section):
         description="Promise that one process at most writes: allows stores without create-once writes.",
     )
     keep_data_versions: int = Field(
-        10, ge=1, description="Data versions that `recsys data gc` keeps besides those that models serve from."
+        10,
+        ge=1,
+        description="Data versions that `recsys data gc` keeps besides those that models serve from.",
     )
 
 
@@ -227,9 +229,10 @@ class RuntimeConfig(Section):
     threads: int | None = Field(None, ge=1, description="Threads in all; None: those this process may use.")
     retries: int = Field(3, ge=0, description="How often a stage is tried again after a passing failure.")
     retry_delay_seconds: float = Field(
-        5.0,
+        8.0,
         ge=0,
-        description="Pause before the first retry; it doubles each time, up to half is added at random.",
+        description="Pause before the first retry; it doubles each time and varies by half at random. "
+        "With three retries an outage of 20 s is always outlived.",
     )
     timeout_minutes: float = Field(120.0, gt=0, description="Longest time one training may take.")
     min_data_change: float | None = Field(

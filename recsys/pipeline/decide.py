@@ -11,7 +11,8 @@ from recsys.pipeline.publish import artifact_uri
 from recsys.pipeline.result import assemble_result
 from recsys.pipeline.run import RunReference
 from recsys.registry.artifact import read_manifest, verify_model
-from recsys.registry.promotion import CandidateNumbers, ChampionNumbers, VersusChampion, decide
+from recsys.registry.decision import CandidateNumbers, ChampionNumbers, VersusChampion
+from recsys.registry.promotion import decide
 from recsys.reporting.card import render_html
 from recsys.storage.base import Store
 from recsys.storage.documents import write_once

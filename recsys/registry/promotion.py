@@ -1,99 +1,17 @@
 """Whether a candidate becomes champion: a pure function of numbers that records every gate it asked."""
 
-import math
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
 from functools import partial
-from typing import Any
 
 from recsys.config.schema import PromotionConfig
 from recsys.errors import RegistryError
-from recsys.types import Json
-
-
-@dataclass(frozen=True)
-class VersusChampion:
-    """Candidate minus champion on the promotion metric, relative to the champion, on the same users."""
-
-    relative: float | None  # None where the champion scored 0, so that nothing can be worse
-    relative_low: float | None
-    relative_high: float | None  # None: unbounded
-    n_users: int
-    smallest_relative: float | None = None  # the smallest difference that so many users show in 80 % of cases
-
-
-@dataclass(frozen=True)
-class CandidateNumbers:
-    """What is known of one model of the night; what could not be measured is missing, None or NaN."""
-
-    model_id: str
-    model_type: str
-    finite: bool  # all factors are finite
-    metrics: Mapping[str, float]
-    baseline: Mapping[str, float]  # popularity on the same users
-    improvement: float | None  # relative gain on the promotion metric; None where the baseline is 0
-    improvement_ci: tuple[float, float] | None  # of the difference to the baseline on the promotion metric
-    coverage: float | None  # share of items in somebody's top list, at the cutoff of the promotion metric
-    score_range_ok: bool
-    artifacts_ok: bool  # read back from the store and hashed again
-    versus_champion: VersusChampion | None = None  # None: there is no champion, or it could not be compared
-    versus_champion_common: VersusChampion | None = None  # over the users the champion knows; for the record
-    factors_sha256: Mapping[str, str] | None = None
-
-
-@dataclass(frozen=True)
-class ChampionNumbers:
-    """What is known of the model that serves now."""
-
-    model_id: str
-    factors_sha256: Mapping[str, str] | None = None
-
-
-@dataclass(frozen=True)
-class Gate:
-    """One condition, what was found, what was asked, and the verdict in a sentence."""
-
-    name: str
-    passed: bool
-    value: float | None
-    threshold: float | None
-    reason: str
-
-
-@dataclass(frozen=True)
-class Decision:
-    """The outcome: whether the alias moves, to which model, and why."""
-
-    promote: bool
-    champion: str | None  # model_id of the champion afterwards
-    model_id: str | None  # the candidate chosen, also when promotion is switched off
-    gates: Mapping[str, tuple[Gate, ...]]  # by model_id
-    reasons: tuple[str, ...]
-    candidates: tuple[CandidateNumbers, ...]  # everything that was looked at
-    config: PromotionConfig  # every threshold
-
-    def refusals(self) -> dict[str, tuple[str, ...]]:
-        """Return the reasons of the gates that said no, by model_id; models that passed all are left out."""
-        refused = {
-            model_id: tuple(gate.reason for gate in gates if not gate.passed)
-            for model_id, gates in self.gates.items()
-        }
-        return {model_id: reasons for model_id, reasons in refused.items() if reasons}
-
-    def to_json(self) -> Json:
-        """Return the decision as a JSON object."""
-        return {
-            "promote": self.promote,
-            "champion": self.champion,
-            "model_id": self.model_id,
-            "reasons": list(self.reasons),
-            "gates": {
-                model_id: [_without_nan(asdict(gate)) for gate in gates]
-                for model_id, gates in self.gates.items()
-            },
-            "candidates": [_without_nan(asdict(candidate)) for candidate in self.candidates],
-            "config": self.config.model_dump(mode="json"),
-        }
+from recsys.registry.decision import (
+    CandidateNumbers,
+    ChampionNumbers,
+    Decision,
+    Gate,
+    finite,
+)
 
 
 def decide(
@@ -169,8 +87,8 @@ def _flag(name: str, passed: bool, yes: str, no: str) -> Gate:
 
 
 def _improvement(candidate: CandidateNumbers, config: PromotionConfig) -> Gate:
-    value, baseline = (_measured(n.get(config.metric)) for n in (candidate.metrics, candidate.baseline))
-    gain, needed = _measured(candidate.improvement), config.min_improvement
+    value, baseline = (finite(n.get(config.metric)) for n in (candidate.metrics, candidate.baseline))
+    gain, needed = finite(candidate.improvement), config.min_improvement
     if value is None or baseline is None or (gain is None and baseline != 0):
         return _not_measured("improvement", needed)
     if gain is None:
@@ -186,7 +104,7 @@ def _improvement(candidate: CandidateNumbers, config: PromotionConfig) -> Gate:
 
 
 def _improvement_interval(candidate: CandidateNumbers, config: PromotionConfig) -> Gate:
-    low, high = map(_measured, candidate.improvement_ci or (None, None))
+    low, high = map(finite, candidate.improvement_ci or (None, None))
     if low is None or high is None:
         return _not_measured("improvement_interval", 0.0)
     reason = (
@@ -197,7 +115,7 @@ def _improvement_interval(candidate: CandidateNumbers, config: PromotionConfig) 
 
 
 def _coverage(candidate: CandidateNumbers, config: PromotionConfig) -> Gate:
-    value, floor = _measured(candidate.coverage), config.min_coverage
+    value, floor = finite(candidate.coverage), config.min_coverage
     if value is None:
         return _not_measured("coverage", floor)
     reason = f"{value:.1%} of the items are in somebody's top list, at least {floor:.1%} is needed"
@@ -212,7 +130,7 @@ def _not_worse(candidate: CandidateNumbers, champion: ChampionNumbers, config: P
     if versus.relative is None:
         reason = f"champion {champion.model_id} scores 0 on tonight's {versus.n_users} users"
         return Gate(name, True, None, floor, reason)
-    low, high = _measured(versus.relative_low), _measured(versus.relative_high)
+    low, high = finite(versus.relative_low), finite(versus.relative_high)
     if low is None:
         return _not_measured(name, floor)
     reason = (
@@ -220,7 +138,7 @@ def _not_worse(candidate: CandidateNumbers, champion: ChampionNumbers, config: P
         f"{versus.n_users} users, interval [{low:+.1%}, {'unbounded' if high is None else f'{high:+.1%}'}], "
         f"its lower bound must be at least {floor:+.1%}"
     )
-    smallest = _measured(versus.smallest_relative)
+    smallest = finite(versus.smallest_relative)
     if low < floor and smallest is not None and smallest > config.tolerance:
         reason += (
             f"; so few users show differences of {smallest:.1%} and more only: with more of them, or a larger "
@@ -241,7 +159,7 @@ def _differs(candidate: CandidateNumbers, champion: ChampionNumbers) -> Gate:
 
 
 def _choice(candidate: CandidateNumbers, config: PromotionConfig) -> float:
-    value = _measured(candidate.metrics.get(config.choose_by))
+    value = finite(candidate.metrics.get(config.choose_by))
     if value is None:
         raise RegistryError(
             f"promotion: {candidate.model_id} has no value of {config.choose_by}; add its cutoff to "
@@ -252,16 +170,3 @@ def _choice(candidate: CandidateNumbers, config: PromotionConfig) -> float:
 
 def _not_measured(name: str, threshold: float) -> Gate:
     return Gate(name, False, None, threshold, f"{name.replace('_', ' ')} was not measured")
-
-
-def _measured(value: float | None) -> float | None:
-    return value if value is not None and math.isfinite(value) else None
-
-
-def _without_nan(value: Any) -> Any:
-    """Return the value with None for every number that is not finite, as JSON has none."""
-    if isinstance(value, Mapping):
-        return {key: _without_nan(one) for key, one in value.items()}
-    if isinstance(value, list | tuple):
-        return [_without_nan(one) for one in value]
-    return _measured(value) if isinstance(value, float) else value

@@ -13,6 +13,7 @@ import pytest
 from recsys.cf.data.demo import write_demo_shop
 
 ROOT = Path(__file__).resolve().parents[2]
+GUARD = ROOT / "tests" / "network_guard"
 FIXED = [
     *("--set", "als.preset=default", "--set", "als.iterations=12"),
     *("--set", "bpr.preset=original", "--set", "bpr.epochs=40", "--set", "bpr.patience=8"),
@@ -34,9 +35,11 @@ def call(directory, module, *arguments):
     """Run a command in ``directory`` with an empty state folder and without a Prefect server."""
     start = "-m" if module.startswith("flows") else "-c"
     program = module if start == "-m" else "from recsys.cli.main import run; run()"
-    environment = {key: value for key, value in os.environ.items() if not key.startswith("PREFECT_")}
+    # few variables: Prefect would be silent on a machine for continuous integration by itself
+    environment = {key: os.environ[key] for key in ("PATH", "LANG", "TMPDIR") if key in os.environ}
     environment |= {
-        "PYTHONPATH": str(ROOT),
+        "PYTHONPATH": os.pathsep.join([str(ROOT), str(GUARD)]),
+        "RECSYS_TEST_NETWORK_LOG": str(directory / "network.log"),
         "RECSYS_STATE": "state",
         "RECSYS_LOG_DIR": "logs",
         "HOME": str(directory),
@@ -102,6 +105,28 @@ def test_tasks_and_artifacts_are_in_prefect(place, flow_result):
     artifacts = dict(query(place, "select key, type from artifact where key is not null"))
     assert artifacts["train-cf-metrics"] == "table"
     assert artifacts["train-cf-report"] == "markdown"
+    assert artifacts["train-cf-als-training-loss"] == artifacts["train-cf-bpr-validation"] == "image"
+    assert artifacts["train-cf-progress-als"] == "progress"
+
+
+def test_the_run_is_named_by_its_data_version_and_its_log_lines_are_in_the_ui(place, flow_result):
+    (name,) = query(place, "select name from flow_run")[0]
+    assert name == f"train-cf {flow_result['data_version']}"
+    lines = [message for (message,) in query(place, "select message from log")]
+    for model in ("als", "bpr"):
+        assert any(line.startswith(f"{model} trained in") for line in lines)
+
+
+def test_no_process_of_a_fresh_home_asks_the_network(place, flow_result):
+    assert not (place / "network.log").exists(), (place / "network.log").read_text()
+
+
+def test_the_guard_of_the_network_sees_and_stops(tmp_path):
+    program = "import urllib.request as r; r.urlopen('http://telemetry.invalid/', timeout=3)"
+    environment = {"PYTHONPATH": str(GUARD), "RECSYS_TEST_NETWORK_LOG": str(tmp_path / "log")}
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, check=False)
+    assert done.returncode
+    assert (tmp_path / "log").read_text().startswith("telemetry.invalid by")
 
 
 def test_nothing_large_passes_through_prefect(place, flow_result):
@@ -120,6 +145,16 @@ def test_a_rerun_does_nothing_new(place, flow_result):
     again = json.loads(done.stdout)
     assert again["reused"]
     assert again["models"]["als"]["model_id"] == flow_result["models"]["als"]["model_id"]
+
+
+def test_force_trains_anew(place, flow_result):
+    done = call(place, "flows.train_cf", "--store", "flow", "--force", "--json", *FIXED)
+    assert done.returncode == 0, done.stderr
+    forced = json.loads(done.stdout)
+    assert not forced["reused"]
+    for model, facts in flow_result["models"].items():
+        assert forced["models"][model]["model_id"] != facts["model_id"]
+        assert forced["models"][model]["factors_sha256"] == facts["factors_sha256"]
 
 
 def test_one_failed_branch_leaves_the_other_registered_and_the_run_failed(place):

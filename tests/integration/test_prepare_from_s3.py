@@ -45,5 +45,5 @@ def test_files_and_globs_of_a_bucket_give_the_version_of_the_local_file(s3: S3Se
 @pytest.mark.parametrize("key", ["none.csv", "none*.csv"])
 def test_a_key_that_is_not_there_is_named(s3: S3Server, key):
     uri = s3.new_uri()
-    with pytest.raises(RawDataError, match="does not exist|matches no object"):
+    with pytest.raises(RawDataError, match=r"does not exist|matches no object"):
         prepare(MemoryStore(), f"{uri}/{key}", None, DataConfig(), seed=0)

@@ -1,6 +1,7 @@
 """Where preparation cuts the rows into parts changes nothing but memory."""
 
 import tempfile
+from itertools import pairwise
 from pathlib import Path
 
 import polars as pl
@@ -36,7 +37,7 @@ def test_parts_hold_each_user_once_in_order_and_lose_no_row(rows, part_rows, bat
         parts = list(staged.parts(part_rows))
     found = pl.concat(parts)
     assert found.sort(found.columns).equals(frame.sort(frame.columns))
-    for before, after in zip(parts, parts[1:], strict=False):
+    for before, after in pairwise(parts):
         assert before["user_id"].max() < after["user_id"].min()
 
 

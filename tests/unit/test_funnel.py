@@ -34,13 +34,16 @@ def steps(tmp_path_factory):
     return {step.reason: step for step in prepared.funnel}
 
 
+DATE = {"timestamp": "2024-01-01"}
+
+
 @pytest.mark.parametrize(
     ("reason", "rows", "shown"),
     [
-        ("no_user_id", 1, {"item_id": "i1", "rating": "5", "timestamp": "2024-01-01", "row": 37}),
-        ("no_item_id", 1, {"user_id": "x", "rating": "5", "timestamp": "2024-01-01", "row": 38}),
-        ("no_rating", 1, {"user_id": "x", "item_id": "i1", "rating": "five stars", "timestamp": "2024-01-01", "row": 39}),
-        ("rating_out_of_range", 1, {"user_id": "x", "item_id": "i1", "rating": "9", "timestamp": "2024-01-01", "row": 40}),
+        ("no_user_id", 1, {"item_id": "i1", "rating": "5", **DATE, "row": 37}),
+        ("no_item_id", 1, {"user_id": "x", "rating": "5", **DATE, "row": 38}),
+        ("no_rating", 1, {"user_id": "x", "item_id": "i1", "rating": "five stars", **DATE, "row": 39}),
+        ("rating_out_of_range", 1, {"user_id": "x", "item_id": "i1", "rating": "9", **DATE, "row": 40}),
         ("no_timestamp", 5, {"user_id": "x0", "item_id": "i1", "rating": "5", "timestamp": "13/13/2024", "row": 41}),
     ],
 )  # fmt: skip

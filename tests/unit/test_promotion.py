@@ -5,7 +5,8 @@ import pytest
 
 from recsys.config.schema import PromotionConfig
 from recsys.errors import RegistryError
-from recsys.registry.promotion import CandidateNumbers, ChampionNumbers, VersusChampion, decide
+from recsys.registry.decision import CandidateNumbers, ChampionNumbers, VersusChampion
+from recsys.registry.promotion import decide
 
 CONFIG = PromotionConfig()
 CHAMPION = ChampionNumbers("als_old", {"U": "aa", "V": "bb"})

@@ -27,6 +27,9 @@ def test_cold_items_and_users_have_their_numbers():
     for told in ("203 held-out pairs", "0.0345", "+23 %", "276,324", "Users without factors", "0.0712"):
         assert told in html, told
     result = example_result()
+    assert "Over random init" in html
+    result["models"]["als"]["cold_start_performance"]["improvement_vs_random"] = None
+    assert "Over random init" not in render_html(result)
     result["cold_users"] = None
     for model in result["models"].values():
         model["cold_start_performance"]["pairs"] = 0

@@ -5,6 +5,7 @@ import os
 import pickle
 import pickletools
 import subprocess
+import tracemalloc
 from collections import defaultdict
 from fractions import Fraction
 
@@ -70,24 +71,30 @@ class Payload:
         return self.call, self.args
 
 
-def payloads(target):
-    code = f"open({str(target)!r}, 'w').close()"
-    yield Payload(os.system, f"touch {target}")
-    yield Payload(subprocess.check_call, ["touch", str(target)])
-    yield Payload(exec, code)
-    yield Payload(eval, f"open({str(target)!r}, 'w')")
-    yield Payload(open, str(target), "w")
-    yield Payload(pickle.loads, pickle.dumps(Payload(os.system, f"touch {target}")))
+PAYLOADS = {
+    "system": lambda target: Payload(os.system, f"touch {target}"),
+    "process": lambda target: Payload(subprocess.check_call, ["touch", str(target)]),
+    "exec": lambda target: Payload(exec, f"open({str(target)!r}, 'w').close()"),
+    "open": lambda target: Payload(open, str(target), "w"),
+    "nested": lambda target: Payload(pickle.loads, pickle.dumps(Payload(open, str(target), "w"))),
+}
+WRAPS = {
+    "bare": lambda one: one,
+    "in a dict": lambda one: {0: [one]},
+    "in an array": lambda one: np.array([one], dtype=object),
+}
 
 
-@pytest.mark.parametrize("number", range(6))
-@pytest.mark.parametrize("protocol", PROTOCOLS)
 @pytest.mark.parametrize(
-    "wrap", [lambda one: one, lambda one: {0: [one]}, lambda one: np.array([one], dtype=object)]
+    ("payload", "wrap", "protocol"),
+    [
+        *((payload, "bare", protocol) for payload in PAYLOADS for protocol in (0, 4)),
+        *(("open", wrap, protocol) for wrap in WRAPS for protocol in PROTOCOLS),
+    ],
 )
-def test_a_malicious_pickle_is_refused_and_nothing_of_it_runs(tmp_path, number, protocol, wrap):
+def test_a_malicious_pickle_is_refused_and_nothing_of_it_runs(tmp_path, payload, wrap, protocol):
     target = tmp_path / "created"
-    data = pickle.dumps(wrap(list(payloads(target))[number]), protocol=protocol)
+    data = pickle.dumps(WRAPS[wrap](PAYLOADS[payload](target)), protocol=protocol)
     with pytest.raises(RawDataError, match="refused: it wants to call"):
         read_restricted_pickle(written(tmp_path, data))
     assert not target.exists()
@@ -113,6 +120,35 @@ def test_a_malicious_pickle_is_refused_and_nothing_of_it_runs(tmp_path, number, 
 def test_hand_written_opcodes_find_no_way_around(tmp_path, data):
     with pytest.raises(RawDataError):
         read_restricted_pickle(written(tmp_path, data))
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        pickle.dumps(1)[:-1] + b"r\xff\xff\xff\xff.",
+        b"I1\np99999999999\n.",
+        b"\x80\x05\x96\xff\xff\xff\xff\xff\xff\x00\x00.",
+        b"\x80\x04\x8e\xff\xff\xff\xff\xff\xff\x00\x00.",
+    ],
+)
+def test_a_short_file_cannot_ask_for_much_memory(tmp_path, data):
+    tracemalloc.start()
+    try:
+        with pytest.raises(RawDataError):
+            read_restricted_pickle(written(tmp_path, data))
+        assert tracemalloc.get_traced_memory()[1] < 1_000_000
+    finally:
+        tracemalloc.stop()
+
+
+def test_lists_that_hold_each_other_take_no_time(tmp_path):
+    nested = []
+    for _ in range(200):
+        nested = [nested, nested]
+    assert len(read_restricted_pickle(written(tmp_path, pickle.dumps(nested)))) == 2
+    nested.append(nested)
+    with pytest.raises(RawDataError):
+        read_restricted_pickle(written(tmp_path, pickle.dumps(nested)))
 
 
 def build(global_name, state):

@@ -10,7 +10,7 @@ from item_sets import item_sets
 from threadpoolctl import threadpool_info
 
 from recsys.cf.scoring.blocks import TILE_USERS, FactorScorer, ItemScorer, RandomScorer
-from recsys.cf.scoring.ranks import NEVER, rank_held_out, select_top_k
+from recsys.cf.scoring.ranks import NEVER, rank_held_out, select_top_k, unseen_scores
 from recsys.cf.scoring.topk import recommend
 from recsys.errors import DivergedError
 from recsys.types import Factors
@@ -65,6 +65,32 @@ def test_top_k_skips_seen_items_and_pads():
     assert items.tolist() == [[3, 0, 2, -1]]
     assert values[0, :3].tolist() == [5, 1, 1]
     assert np.isnan(values[0, 3])
+
+
+def test_selecting_leaves_the_scores_as_they_were():
+    scores = row(1, 5, 1, 5, 9)
+    select_top_k(scores, USER, item_sets([[1, 4]]), 2)
+    assert scores.tolist() == [[1, 5, 1, 5, 9]]
+
+
+@pytest.mark.parametrize("k", [1, 3, 20, 400])
+def test_groups_of_items_lose_nobody(k):
+    # few distinct scores: the border of the list runs through a tie nearly always
+    rng = np.random.default_rng(k)
+    scores = rng.integers(0, 30, (50, 333)).astype(np.float32)
+    seen = item_sets([rng.choice(333, 40, replace=False).tolist() for _ in range(50)])
+    items, values = select_top_k(scores, np.arange(50, dtype=np.int32), seen, k)
+    for user in range(50):
+        order = [item for item in np.argsort(-scores[user], kind="stable").tolist() if item not in seen[user]]
+        expected = order[:k] + [-1] * max(0, k - len(order))
+        assert items[user].tolist() == expected
+        assert values[user, : len(order)].tolist() == scores[user, order[:k]].tolist()
+
+
+def test_unseen_scores_come_user_by_user():
+    scores = np.array([[1, 2, 3], [4, 5, 6]], dtype=np.float32)
+    users = np.array([2, 0], dtype=np.int32)
+    assert unseen_scores(scores, users, item_sets([[0, 2], [], []])).tolist() == [1, 2, 3, 5]
 
 
 def test_recommend_equals_a_full_sort():
@@ -136,7 +162,7 @@ KERNELS = """
 import json, sys
 import numpy as np
 from recsys.cf.data.dataset import UserItemSets
-from recsys.cf.scoring.ranks import rank_held_out, select_top_k
+from recsys.cf.scoring.ranks import rank_held_out, select_top_k, unseen_scores
 rng = np.random.default_rng(11)
 scores = rng.integers(0, 4, (6, 9)).astype(np.float32)
 def sets(n):
@@ -145,7 +171,7 @@ def sets(n):
 held_out, seen, users = sets(3), sets(4), np.array([3, 0, 5, 1, 2, 4], dtype=np.int32)
 items, values = select_top_k(scores, users, seen, 6)
 json.dump([rank_held_out(scores, users, held_out, seen, scorer="x").tolist(), items.tolist(),
-           np.nan_to_num(values, nan=-1).tolist()], sys.stdout)
+           np.nan_to_num(values, nan=-1).tolist(), unseen_scores(scores, users, seen).tolist()], sys.stdout)
 """
 
 

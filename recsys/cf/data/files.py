@@ -178,10 +178,14 @@ def _check_columns(path: Path, schema: Mapping[str, Any]) -> None:
 
 def _read_mappings(path: Path) -> IdMappings:
     counted = (
-        _read_parquet(path).sort("kind", "idx").select("kind", "idx", nth=pl.int_range(pl.len()).over("kind"))
+        _read_parquet(path)
+        .sort("kind", "idx")
+        .select("kind", "idx", "id", nth=pl.int_range(pl.len()).over("kind"))
     )
     if (counted["idx"] != counted["nth"]).any() or set(counted["kind"]) - {"user", "item"}:
         raise DataError(f"{path.name}: idx are not 0, 1, 2, ... of users and items")
+    if counted["id"].null_count():
+        raise DataError(f"{path.name}: an id is null")
     return read_mappings(path)
 
 

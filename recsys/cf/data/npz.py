@@ -109,6 +109,8 @@ def read_csr(path: Path) -> csr_matrix:
         form = bytes(arrays["format"].item()).decode("ascii")
         if form != "csr":
             raise ValueError(f"a {form} matrix where csr is expected")
+        if any(arrays[name].dtype.kind != "i" for name in ("indices", "indptr")):
+            raise ValueError("its indices are no integers")
         rows, columns = (int(size) for size in arrays["shape"])
         # The two index arrays keep their memory only when they have one type.
         matrix = csr_matrix(

@@ -7,6 +7,7 @@ own unpickling trusts shapes, flags and object pointers of the file and is never
 
 import io
 import pickle
+import pickletools
 import struct
 from collections.abc import Callable
 from pathlib import Path
@@ -20,6 +21,18 @@ _DAMAGE = (
     pickle.UnpicklingError, EOFError, ValueError, TypeError, AttributeError, IndexError, KeyError, OverflowError,
     MemoryError, RecursionError, ImportError, struct.error,
 )  # fmt: skip
+# What builds plain values. Classes with constructors (OBJ, NEWOBJ), persistent ids and registered extensions are
+# not among them.
+_OPERATIONS = {
+    "PROTO", "FRAME", "STOP", "MARK", "POP", "POP_MARK", "DUP", "NONE", "NEWTRUE", "NEWFALSE", "INT",
+    "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4", "FLOAT", "BINFLOAT", "STRING", "BINSTRING",
+    "SHORT_BINSTRING", "UNICODE", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8", "BINBYTES",
+    "SHORT_BINBYTES", "BINBYTES8", "BYTEARRAY8", "EMPTY_LIST", "APPEND", "APPENDS", "LIST", "EMPTY_TUPLE",
+    "TUPLE", "TUPLE1", "TUPLE2", "TUPLE3", "EMPTY_DICT", "DICT", "SETITEM", "SETITEMS", "EMPTY_SET",
+    "ADDITEMS", "FROZENSET", "PUT", "BINPUT", "LONG_BINPUT", "MEMOIZE", "GET", "BINGET", "LONG_BINGET",
+    "GLOBAL", "STACK_GLOBAL", "REDUCE", "BUILD",
+}  # fmt: skip
+_STORING = {"PUT", "BINPUT", "LONG_BINPUT"}
 _PLAIN_KINDS = "biufUS"  # bool, integers, floats, text: values whose bytes say all
 _ORDERS = {"<", ">", "=", "|"}
 
@@ -31,7 +44,9 @@ def read_restricted_pickle(path: Path) -> Any:
     is damaged; nothing that it names is imported or called.
     """
     try:
-        return _plain(_Unpickler(io.BytesIO(path.read_bytes()), encoding="latin1").load())
+        data = path.read_bytes()
+        _check_operations(data)
+        return _plain(_Unpickler(io.BytesIO(data), encoding="latin1").load(), {})
     except _DAMAGE as error:
         raise RawDataError(f"{path}: {next(iter(str(error).splitlines()), type(error).__name__)}") from error
 
@@ -103,6 +118,11 @@ def _encode(text: str, encoding: str = "latin1") -> bytes:
     return text.encode(encoding)
 
 
+def _empty_bytes() -> bytes:
+    """Old protocols write b"" as a call of bytes without arguments."""
+    return b""
+
+
 class _Call:
     """A function that a file may call, and do nothing else to: BUILD would set attributes of a plain one."""
 
@@ -126,6 +146,8 @@ _ALLOWED: dict[tuple[str, str], Any] = {
     ("builtins", "frozenset"): frozenset,
     ("__builtin__", "frozenset"): frozenset,
     ("_codecs", "encode"): _Call(_encode),
+    ("builtins", "bytes"): _Call(_empty_bytes),
+    ("__builtin__", "bytes"): _Call(_empty_bytes),
     ("numpy", "dtype"): _Call(_Dtype),
     ("numpy", "ndarray"): _Call(_Array),  # named as the type to reconstruct
     **{(module, "_reconstruct"): _Call(_reconstruct) for module in _MULTIARRAY},
@@ -144,16 +166,36 @@ class _Unpickler(pickle.Unpickler):
         return _ALLOWED[module, name]
 
 
-def _plain(value: Any) -> Any:
-    """Return ``value`` with stand-ins replaced by what they stand for."""
+def _check_operations(data: bytes) -> None:
+    """Raise unless every operation is a known one that asks for no more memory than the file is large.
+
+    The interpreter's own unpickler would make room for four billion values when a file says that it stores one
+    at such a place.
+    """
+    for operation, argument, _ in pickletools.genops(data):
+        if operation.name not in _OPERATIONS:
+            raise pickle.UnpicklingError(f"refused: operation {operation.name} builds no plain value")
+        if operation.name in _STORING and int(argument or 0) > len(data):
+            raise pickle.UnpicklingError("refused: it stores a value further out than the file is long")
+
+
+def _plain(value: Any, done: dict[int, Any]) -> Any:
+    """Return ``value`` with stand-ins replaced by what they stand for; ``done`` holds what was seen, by identity.
+
+    Without it a short file whose lists hold each other twice would take for ever.
+    """
+    if id(value) not in done:
+        done[id(value)] = _replaced(value, done)
+    return done[id(value)]
+
+
+def _replaced(value: Any, done: dict[int, Any]) -> Any:
     if isinstance(value, _Array):
-        return _plain(value.value) if isinstance(value.value, list) else value.value
-    if isinstance(value, np.ndarray):
-        return value
+        return _plain(value.value, done)
     if isinstance(value, dict):
-        return {_plain(key): _plain(one) for key, one in value.items()}
+        return {_plain(key, done): _plain(one, done) for key, one in value.items()}
     if isinstance(value, list | tuple | set | frozenset):
-        return type(value)(_plain(one) for one in value)
-    if not isinstance(value, str | bytes | int | float | None):
+        return type(value)(_plain(one, done) for one in value)
+    if not isinstance(value, str | bytes | int | float | np.ndarray | None):
         raise pickle.UnpicklingError(f"it holds a {type(value).__name__}, which is no value")
     return value

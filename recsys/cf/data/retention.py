@@ -35,13 +35,20 @@ def plan_retention(
         version, slash, _ = info.key.removeprefix(VERSIONS_PREFIX).partition("/")
         if slash:
             objects[version].append(info)
-    whole = sorted(version for version, infos in objects.items() if _is_whole(version, infos))
-    kept = {*whole[-keep_versions:], *protected, latest_version(store)}
+    published = {
+        version: info.modified_at
+        for version, infos in objects.items()
+        for info in infos
+        if info.key == file_key(version, MANIFEST_FILE)
+    }
+    # Ids know whole seconds only.
+    newest = sorted(published, key=lambda version: (published[version], version))[-keep_versions:]
+    kept = {*newest, *protected, latest_version(store)}
     old = []
     for version, infos in sorted(objects.items()):
         if version in kept or max(info.modified_at for info in infos) >= cutoff:
             continue
-        reason = f"beyond the newest {keep_versions} versions" if version in whole else "never finished"
+        reason = f"beyond the newest {keep_versions} versions" if version in published else "never finished"
         old.append(OldVersion(version, len(infos), sum(info.n_bytes for info in infos), reason))
     return old
 
@@ -57,7 +64,3 @@ def remove_versions(store: Store, versions: Sequence[OldVersion]) -> None:
         store.delete(file_key(old.version, MANIFEST_FILE))
         for info in list(store.list(f"{VERSIONS_PREFIX}{old.version}/")):
             store.delete(info.key)
-
-
-def _is_whole(version: str, infos: Sequence[ObjectInfo]) -> bool:
-    return any(info.key == file_key(version, MANIFEST_FILE) for info in infos)

@@ -5,6 +5,7 @@ After this door nobody checks again.
 
 from collections.abc import Iterator
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -84,10 +85,10 @@ def _structure(dataset: InteractionDataset) -> Iterator[str]:
         ("user_hard_neg_train implicit", negatives.implicit),
     ):
         yield from _csr_faults(name, sets.indptr, sets.indices, shape)
-    for name in ("item_popularity", "item_train_counts"):
-        array: NDArray[np.float32] = getattr(dataset, name)
-        if array.shape != (shape[1],):
-            yield f"{name} has shape {array.shape}, expected ({shape[1]},)"
+    for name, dtype in (("item_popularity", np.float32), ("item_train_counts", np.int64)):
+        array: NDArray[Any] = getattr(dataset, name)
+        if array.shape != (shape[1],) or array.dtype != dtype:
+            yield f"{name} is {array.dtype} {array.shape}, expected {np.dtype(dtype)} ({shape[1]},)"
     top = dataset.top_k_popular_items
     if (
         top.ndim != 1

@@ -29,7 +29,8 @@ class ListTally:
         self._information = -np.log2((n_users_of_item + 1.0) / (len(seen) + 1.0))
         self._counts = {k: np.zeros(n_items, dtype=np.int64) for k in k_values}
         self._diversities: dict[int, list[NDArray[np.float64]]] = {k: [] for k in k_values}
-        self._vectors = None if item_vectors is None else unit_rows(item_vectors)
+        self._vectors = None if item_vectors is None else _with_zero_row(unit_rows(item_vectors))
+        self._described = None if self._vectors is None else np.asarray(self._vectors.any(axis=1))
 
     def measure(self, top: IndexVector) -> Listed:
         """Return what ``add`` takes, for lists int32 (n, max k) padded with ``NO_ITEM``; changes nothing."""
@@ -37,8 +38,10 @@ class ListTally:
         for k, counts in self._counts.items():
             items = top[:, :k]
             listed = np.bincount(items[items != NO_ITEM], minlength=len(counts))
-            nothing = np.empty(0, dtype=np.float64)
-            found[k] = (listed, nothing if self._vectors is None else _diversity(items, self._vectors))
+            diversity = np.empty(0, dtype=np.float64)
+            if self._vectors is not None and self._described is not None:
+                diversity = _diversity(items, self._vectors, self._described)
+            found[k] = (listed, diversity)
         return found
 
     def add(self, found: Listed) -> None:
@@ -67,14 +70,24 @@ def unit_rows(vectors: FloatMatrix) -> FloatMatrix:
     return scaled
 
 
-def _diversity(items: IndexVector, unit_vectors: FloatMatrix) -> NDArray[np.float64]:
+def _with_zero_row(vectors: FloatMatrix) -> FloatMatrix:
+    return np.vstack([vectors, np.zeros_like(vectors[:1])])
+
+
+def _diversity(
+    items: IndexVector, unit_vectors: FloatMatrix, described: NDArray[np.bool_]
+) -> NDArray[np.float64]:
     """Return 1 - mean cosine over the pairs of each list that has two vectors or more.
 
     The pairs need not be visited: |sum of unit vectors|^2 = n + 2 x sum of cosines over pairs.
+
+    Args:
+        items: int32 (n, k), padded with ``NO_ITEM``.
+        unit_vectors: float32 (n_items + 1, d), the last row zero: ``NO_ITEM`` takes that one.
+        described: bool (n_items + 1,), which rows are not zero.
     """
-    vectors = unit_vectors[items] * (items != NO_ITEM)[:, :, np.newaxis]
-    n = np.count_nonzero(vectors.any(axis=2), axis=1).astype(np.float64)
-    totals = vectors.sum(axis=1, dtype=np.float64)
+    n = np.count_nonzero(described[items], axis=1).astype(np.float64)
+    totals = unit_vectors[items].sum(axis=1).astype(np.float64)
     squares = np.einsum("ud,ud->u", totals, totals)
     several = n >= 2
     n, squares = n[several], squares[several]

@@ -97,10 +97,12 @@ class _BlasLimit:
     def _set(threads: list[int]) -> None:
         for library, n in zip(_blas_libraries(), threads, strict=True):
             # Since 3.8 threadpoolctl obeys the Python thread that set OpenBLAS first and ignores others.
-            release = getattr(library, "clear_controlling_thread", lambda force: None)
-            release(force=True)
+            release = getattr(library, "clear_controlling_thread", None)
+            if release is not None:
+                release(force=True)
             library.set_num_threads(n)
-            release(force=True)
+            if release is not None:
+                release(force=True)
 
 
 _blas_limit = _BlasLimit()

@@ -35,6 +35,8 @@ def _items(result: Json) -> Markup | None:
     if not rows:
         return None
     head = ["", "Model", POPULARITY, "Over random init"]
+    if all(row[-1] == formats.MISSING for row in rows):  # no model was initialised with embeddings
+        head, rows = head[:-1], [row[:-1] for row in rows]
     return panel("Cold items", table("Cold items", head, rows), note=note)
 
 

@@ -1,0 +1,106 @@
+"""Tonight's data against what the champion was trained on: a night without change trains nothing."""
+
+from datetime import UTC, datetime
+
+import pytest
+from sample_models import write_model
+
+from recsys.cf.data.demo import write_demo_shop
+from recsys.cf.data.prepare import prepare
+from recsys.config.load import load_config
+from recsys.config.schema import DataConfig
+from recsys.pipeline.data_drift import drift_since_last, unchanged_since_champion
+from recsys.pipeline.data_needed import needed_data_versions
+from recsys.pipeline.decide import skip_run
+from recsys.pipeline.nightly import run_nightly
+from recsys.pipeline.run import finished_result, open_run
+from recsys.registry.artifact import new_version, stage_model
+from recsys.registry.catalogue import Registry
+from recsys.registry.lease import running
+from recsys.storage.local import LocalStore
+
+GATED = load_config(None, ["runtime.min_data_change=0.1"])
+
+
+@pytest.fixture
+def nights(tmp_path, monkeypatch):
+    """Return (store, versions): three nights, the second and third a few and many reviews larger."""
+    store = LocalStore(tmp_path / "store")
+    shop = write_demo_shop(tmp_path / "raw", size="small", seed=2, users=400, interactions=3_000)
+    header, *lines = shop.reviews.read_text("utf-8").splitlines(keepends=True)
+    versions = []
+    for n_lines in (1_500, 1_520, 3_000):
+        path = tmp_path / f"{n_lines}.csv"
+        path.write_text(header + "".join(lines[:n_lines]), "utf-8")
+        versions.append(prepare(store, path, None, DataConfig(), seed=0).version)
+    return store, versions
+
+
+def crown(store, tmp_path, data_version):
+    """Make a champion that was trained on that data version."""
+    registry = Registry(store)
+    model_id = stage_model(
+        store, "als", new_version(), write_model(tmp_path / "model"), facts={"run_id": "r"}
+    )
+    registry.register(model_id, "als", data_version=data_version, run_id="r", metrics={"recall@10": 0.2})
+    registry.promote(model_id, reasons=["test"])
+    return model_id
+
+
+def test_the_report_compares_with_the_version_before(nights):
+    store, versions = nights
+    runs = [open_run(store.uri, GATED, data_version=version) for version in versions]
+    assert drift_since_last(runs[0]) is None
+    small, large = drift_since_last(runs[1]), drift_since_last(runs[2])
+    assert (small["before"], small["after"]) == (versions[0], versions[1])
+    assert (large["before"], large["after"]) == (versions[1], versions[2])
+    assert small["largest"]["change"] < large["largest"]["change"]
+
+
+def test_a_night_without_change_trains_nothing_and_keeps_the_champion(nights, tmp_path):
+    store, versions = nights
+    champion = crown(store, tmp_path, versions[0])
+    result = run_nightly(store.uri, GATED, data_version=versions[0])
+    assert result["models"] == {}
+    assert result["decision"]["champion"] == champion
+    (reason,) = result["decision"]["reasons"]
+    assert reason.startswith("nothing trained: the data moved by 0.000")
+    assert Registry(store).state().champion == champion
+    assert "nothing trained" in store.get(result["report"].removeprefix(f"{store.uri}/")).data.decode()
+    # It is no result: the night is asked again.
+    assert finished_result(open_run(store.uri, GATED, data_version=versions[0])) is None
+
+
+def test_the_gate_opens_with_the_change_the_champion_and_the_setting(nights, tmp_path):
+    store, versions = nights
+
+    def asked(version, config=GATED):
+        return unchanged_since_champion(open_run(store.uri, config, data_version=version))
+
+    assert asked(versions[0]) is None, "without a champion there is something to train"
+    crown(store, tmp_path, versions[0])
+    assert asked(versions[0]) is not None
+    assert asked(versions[2]) is None, "twice the rows are a change"
+    assert asked(versions[0], load_config(None)) is None, "no threshold, no gate"
+
+
+def test_a_champion_whose_data_are_gone_is_no_obstacle(nights, tmp_path):
+    store, versions = nights
+    crown(store, tmp_path, "v_20200101T000000Z_000000000000")
+    assert unchanged_since_champion(open_run(store.uri, GATED, data_version=versions[0])) is None
+
+
+def test_data_of_champions_and_running_nights_are_needed(nights, tmp_path):
+    store, versions = nights
+    crown(store, tmp_path, versions[0])
+    run = open_run(store.uri, GATED, data_version=versions[1])
+    with running(store, run.run_id):
+        assert needed_data_versions(store, datetime.now(UTC)) == {versions[0], versions[1]}
+    assert needed_data_versions(store, datetime.now(UTC)) == {versions[0]}
+
+
+def test_skipping_is_written_down(nights, tmp_path):
+    store, versions = nights
+    run = open_run(store.uri, GATED, data_version=versions[0])
+    skip_run(run, "because")
+    assert [info.key.rsplit(".", 1)[1] for info in store.list(f"{run.prefix}/skipped/")] == ["html", "json"]
