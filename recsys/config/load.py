@@ -59,9 +59,10 @@ def load_config(path: Path | None, overrides: Sequence[str] = ()) -> TrainingCon
 def fingerprint(config: TrainingConfig) -> str:
     """Return the SHA-256 (64 hex digits) of the settings that change a run's results, and of our version.
 
-    Equal data version and fingerprint mean equal results (under ``auto``, given the same last night). Presets count as the values they stand for; under
-    ``auto`` the fields left to the search are part of it. Threads, retries, time limits, the registry's
-    retention and the data section (pinned by the data version) are left out.
+    Equal data version and fingerprint mean equal results (under ``auto``, given the same last night). Presets
+    count as the values they stand for; under ``auto`` the fields left to the search are part of it. Threads,
+    retries, time limits, the registry's retention and the data section (pinned by the data version) are left
+    out.
     """
     resolved = resolve_presets(config)
     document = resolved.model_dump(mode="json", exclude=_IRRELEVANT_SECTIONS)

@@ -25,14 +25,24 @@ class Contender:
     n_leaked_pairs: int  # test pairs that were in its own training data
 
 
-def load_contender(store: Store, model_id: str, data: InteractionDataset) -> Contender:
+@dataclass(frozen=True)
+class DamagedModel:
+    """A registered model whose files are not those that were registered."""
+
+    model_id: str
+    reason: str
+
+
+def load_contender(
+    store: Store, model_id: str, data: InteractionDataset, *, expected_sha256: str | None = None
+) -> Contender:
     """Return a registered model, its files verified, its users and items matched by the shop's ids.
 
-    Users it does not know are scored by the popularity of ``data``, as serving does. Raises ModelNotFound,
-    IntegrityError, RegistryError.
+    Users it does not know are scored by the popularity of ``data``, as serving does. ``expected_sha256`` is the
+    manifest's hash as the registry recorded it. Raises ModelNotFound, IntegrityError, RegistryError.
     """
     with TemporaryDirectory(prefix="recsys-contender-") as directory:
-        path = fetch_model(store, model_id, Path(directory) / model_id)
+        path = fetch_model(store, model_id, Path(directory) / model_id, expected_sha256=expected_sha256)
         name = split_model_id(model_id)[0]
         factors = Factors(*(np.load(path / f"{name}_{side}.npy", allow_pickle=False) for side in "UV"))
         ids = read_mappings(path / MAPPINGS_FILE)

@@ -25,11 +25,13 @@ def decide_and_promote(run: RunReference, model_ids: Mapping[str, str], evaluati
     """Return the decision on tonight's models; the champion alias moves when a gate-passing one was chosen.
 
     Models that a gate refused are archived with its reasons, so that the registry's history tells both sides.
+    A damaged champion asks no gate: a sound candidate may take its place.
     Raises ChampionChanged when another run promoted since the evaluation: the candidates stay registered.
     """
     store = run.open_store()
     registry = run.registry()
-    before = evaluation["champion_before"]
+    before, damaged = evaluation["champion_before"], evaluation["champion_damaged"]
+    serving = before or damaged
     champion = None
     if before is not None:
         facts = read_manifest(store, before["model_id"])["facts"]
@@ -45,13 +47,17 @@ def decide_and_promote(run: RunReference, model_ids: Mapping[str, str], evaluati
         registry.promote(
             decision.model_id,
             reasons=decision.reasons,
-            expected_champion=before["model_id"] if before else None,
+            expected_champion=serving["model_id"] if serving else None,
         )
     if run.config.promotion.promote:
         for model_id, reasons in decision.refusals().items():
             registry.archive(model_id, reasons)
     logger.info("decision: %s", decision.reasons[0])
-    return decision.to_json()
+    document = decision.to_json()
+    if damaged is not None:
+        told = f"champion {damaged['model_id']} is damaged and was not compared: {damaged['reason']}"
+        document["reasons"].append(told)
+    return document
 
 
 def finish_run(
@@ -117,7 +123,9 @@ def _numbers(
         improvement_ci=(difference["low"], difference["high"]) if difference else None,
         coverage=numbers["metrics"].get(f"coverage@{metric.split('@')[1]}"),
         score_range_ok=numbers["score_range"] is not None,
-        artifacts_ok=not verify_model(store, model_id),
+        artifacts_ok=not verify_model(
+            store, model_id, expected_sha256=run.registry().show(model_id).manifest_sha256
+        ),
         versus_champion=_versus(before["versus"].get(model)) if before else None,
         versus_champion_common=_versus((before["common"] or {"versus": {}})["versus"].get(model))
         if before

@@ -3,6 +3,7 @@
 import io
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from itertools import combinations
 
 import numpy as np
@@ -15,9 +16,9 @@ from recsys.cf.models.threads import use_compiled_threads
 from recsys.cf.scoring.blocks import FactorScorer, Scorer
 from recsys.cf.scoring.score_range import measure_score_distribution
 from recsys.config.settings import available_threads
-from recsys.errors import TrainingError
+from recsys.errors import IntegrityError, ModelNotFound, TrainingError
 from recsys.pipeline.comparison import Comparison
-from recsys.pipeline.contender import Contender, load_contender
+from recsys.pipeline.contender import Contender, DamagedModel, load_contender
 from recsys.pipeline.fit import FitReference, load_factors
 from recsys.pipeline.run import RunReference, load_dataset
 from recsys.pipeline.testbed import CHAMPION, POPULARITY, Testbed, open_testbed
@@ -32,11 +33,10 @@ def evaluate_models(run: RunReference, fits: Sequence[FitReference]) -> Json:
 
     {"models": {name: metrics, baseline, improvement, improvement_ci, difference, power, strata,
     cold_start_performance, score_range, finite, ...}, "baselines": {...}, "comparisons": [...],
-    "champion_before": {...} | None, "cold_users": {...}, "n_users": int}. A model whose factors are no usable
-    numbers is not walked: it has no metrics, and "finite" is false. Per-user metrics of each model are
-    written to the store, under the run's prefix.
-
-    Raises EmptyDataError when nobody can be tested, NotEnoughMemory.
+    "champion_before": {...} | None, "champion_damaged": {model_id, reason} | None, "cold_users": {...},
+    "n_users": int}. A model whose factors are no usable numbers is not measured; the others are. Per-user metrics
+    of each model are written to the store, under the run's prefix. Raises EmptyDataError when nobody can be
+    tested.
     """
     data = load_dataset(run)
     use_compiled_threads(run.config.runtime.threads or available_threads())
@@ -45,7 +45,7 @@ def evaluate_models(run: RunReference, fits: Sequence[FitReference]) -> Json:
     usable = [name for name, one in factors.items() if is_usable(one)]
     scorers: dict[str, Scorer] = {name: FactorScorer(factors[name]) for name in usable}
     champion = _champion(run, data)
-    if champion is not None:
+    if isinstance(champion, Contender):
         scorers[CHAMPION] = champion.scorer
     evaluations = testbed.evaluate(scorers)
     _write_per_user_metrics(run, {name: evaluations.get(name) for name in factors})
@@ -56,15 +56,16 @@ def evaluate_models(run: RunReference, fits: Sequence[FitReference]) -> Json:
         else _unmeasured(comparison, evaluations[POPULARITY])
         for name in factors
     }
-    others = [POPULARITY] + ([CHAMPION] if champion else [])
+    others = [POPULARITY] + ([CHAMPION] if CHAMPION in scorers else [])
     pairs = [(model, other) for model in usable for other in others] + list(combinations(usable, 2))
     return {
         "models": models,
         "baselines": {name: evaluations[name].metrics for name in testbed.baselines},
         "comparisons": comparison.table(evaluations, pairs),
-        "champion_before": None
-        if champion is None
-        else _champion_facts(comparison, champion, evaluations, usable),
+        "champion_before": _champion_facts(comparison, champion, evaluations, usable)
+        if isinstance(champion, Contender)
+        else None,
+        "champion_damaged": asdict(champion) if isinstance(champion, DamagedModel) else None,
         "cold_users": cold_users(
             testbed.interactions,
             testbed.held_out,
@@ -88,9 +89,17 @@ def is_usable(factors: Factors) -> bool:
     return longest < float(np.finfo(np.float32).max)
 
 
-def _champion(run: RunReference, data: InteractionDataset) -> Contender | None:
-    model_id = run.registry().state().champion
-    return None if model_id is None else load_contender(run.open_store(), model_id, data)
+def _champion(run: RunReference, data: InteractionDataset) -> Contender | DamagedModel | None:
+    """Return the model that serves; a damaged one must not keep a sound one from taking its place."""
+    state = run.registry().state()
+    if state.champion is None:
+        return None
+    manifest_sha256 = state.models[state.champion].manifest_sha256
+    try:
+        return load_contender(run.open_store(), state.champion, data, expected_sha256=manifest_sha256)
+    except (IntegrityError, ModelNotFound) as error:
+        logger.warning("champion %s cannot be used: %s", state.champion, error)
+        return DamagedModel(state.champion, str(error))
 
 
 def _measured(

@@ -92,3 +92,21 @@ def test_a_tampered_candidate_is_stopped_by_the_gate_and_found_by_verify_and_loa
         Registry(store).promote(model_id, reasons=["by hand"])
     with pytest.raises(IntegrityError, match=r"als_V\.npy"):
         load_model(store, model_id, cache_dir=tmp_path / "cache")
+
+
+@pytest.mark.parametrize("damage", ["a byte of V", "no manifest"])
+def test_a_damaged_champion_does_not_block_the_next_night(raw, tmp_path, damage):
+    uri = prepared(raw, str(tmp_path / "store"))
+    first = run_nightly(uri, load_config(None, FIXED))
+    store, champion = open_store(uri), first["decision"]["champion"]
+    if damage == "no manifest":
+        store.delete(model_prefix(champion) + "manifest.json")
+    else:
+        key = f"{model_prefix(champion)}{champion.split('_')[0]}_V.npy"
+        honest = store.get(key)
+        store.put_if_match(key, honest.data[:-1] + bytes([honest.data[-1] ^ 1]), honest.etag)
+    second = run_nightly(uri, load_config(None, [*FIXED, "runtime.seed=7"]))
+    assert second["decision"]["promote"]
+    assert second["decision"]["champion"] != champion
+    assert any(champion in reason and "damaged" in reason for reason in second["decision"]["reasons"])
+    assert Registry(store).state().champion == second["decision"]["champion"]

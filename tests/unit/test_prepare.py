@@ -287,3 +287,13 @@ def test_undecodable_rows_are_counted_and_warned_of(tmp_path):
     (step,) = (step for step in prepared.funnel if step.reason == "not_utf8")
     assert (step.rows, step.samples[0]["row"], step.samples[0]["user_id"]) == (1, 61, "caf\ufffd")
     assert any("dropped for not_utf8" in warning for warning in prepared.warnings)
+
+
+def test_an_empty_result_tells_what_was_dropped_before(tmp_path):
+    path = tmp_path / "r.csv"
+    rows = ["u1,a,5,2024-01-01", *(f"u{n},a,,2024-01-01" for n in range(9))]
+    path.write_text("\n".join(["user_id,item_id,rating,date", *rows]))
+    with pytest.raises(
+        EmptyDataError, match=r"no trainable user: .* of 10 rows 9 were dropped \(no_rating 9\)"
+    ):
+        prepare(MemoryStore(), path, None, CONFIG, seed=0)

@@ -138,3 +138,8 @@ def test_items_are_unique_sorted_and_may_lack_everything_but_the_id(tmp_path):
     assert items.rows() == [("01", "A", None), ("02", "B", 5.0)]
     bare = read_items(write(tmp_path / "q.csv", "item_id\n1\n"), ItemColumns())
     assert bare.rows() == [("1", None, None)]
+
+
+def test_a_column_named_quality_is_a_ready_score(tmp_path):
+    path = write(tmp_path / "r.csv", "user_id,item_id,rating,date,quality\nu,a,5,2023-05-04,0.25\n")
+    assert read_interactions(path, COLUMNS)["comment_quality"].to_list() == [0.25]

@@ -7,11 +7,12 @@ import pytest
 from item_sets import item_sets
 from threadpoolctl import threadpool_info
 
+from recsys.blas import one_blas_thread
 from recsys.cf.evaluation.evaluate import evaluate
 from recsys.cf.scoring.blocks import FactorScorer, ProfileScorer
 from recsys.cf.scoring.score_range import measure_score_distribution
 from recsys.cf.scoring.topk import recommend
-from recsys.cf.scoring.walk import TILE_USERS, one_blas_thread, walk
+from recsys.cf.scoring.walk import TILE_USERS, walk
 from recsys.types import Factors
 
 N_USERS, N_ITEMS = 20 * TILE_USERS + 5, 70

@@ -32,12 +32,12 @@ INTERACTION_RULES = (
         "timestamp",
         ("timestamp", "cmt_date", "date", "unixReviewTime", "created_at", "time"),
         True,
-        "time: ISO, DD/MM/YYYY, DD-MM-YYYY or unix seconds",
+        "time: ISO, DD/MM/YYYY, DD-MM-YYYY, unix seconds or milliseconds",
     ),
     ColumnRule(
         "comment", ("comment", "content", "reviewText", "review", "text", "cmt"), False, "review text"
     ),
-    ColumnRule("comment_quality", ("comment_quality",), False, "ready quality score in [0, 1]"),
+    ColumnRule("comment_quality", ("comment_quality", "quality"), False, "ready quality score in [0, 1]"),
 )
 ITEM_RULES = (
     ColumnRule(

@@ -65,6 +65,14 @@ class Funnel:
         """Record the rows of a table as dropped."""
         self.drop(step, reason, dropped.height, sample_rows(dropped))
 
+    def explain(self) -> str:
+        """Return what was dropped so far as the end of a sentence, empty when nothing was."""
+        dropped = sorted((step for step in self.steps if step.rows), key=lambda step: -step.rows)
+        if not dropped:
+            return ""
+        reasons = ", ".join(f"{step.reason} {step.rows:,}" for step in dropped)
+        return f"; before that, of {self.rows_in:,} rows {self.rows_in - self.rows_out:,} were dropped ({reasons})"
+
     def log(self, *steps: str) -> None:
         """Log one line for each reason of the given steps, once they are done."""
         left = self.rows_in

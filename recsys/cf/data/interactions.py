@@ -52,7 +52,10 @@ def split_interactions(
         EmptyDataError: a step left nothing; says which filter emptied it.
     """
     parts = _WithConfidence(cleaned, config)
-    segmentation = segment_parts(parts, config, seed=seed)
+    try:
+        segmentation = segment_parts(parts, config, seed=seed)
+    except EmptyDataError as error:
+        raise EmptyDataError(f"{error}{funnel.explain()}") from error
     report("segment", segmentation.n_rows)
     holds_out = False
     for segmented in segmentation.apply(parts, funnel):

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from scipy.sparse import csr_matrix
 
+from recsys.blas import one_blas_thread
 from recsys.cf.models.als_loss import als_loss
 from recsys.cf.models.base import (
     EARLY_STOP_METRIC,
@@ -22,7 +23,7 @@ from recsys.cf.models.base import (
 )
 from recsys.cf.models.device import choose_device
 from recsys.cf.models.memory import peak_memory_bytes
-from recsys.cf.models.threads import single_threaded_blas, use_compiled_threads
+from recsys.cf.models.threads import use_compiled_threads
 from recsys.config.schema import AlsConfig
 from recsys.errors import DivergedError, TrainingError
 from recsys.rng import generator
@@ -112,7 +113,7 @@ class _AlsFit:
         remaining = self.config.iterations - len(self.history)
         if remaining <= 0 or self.best.exhausted:
             return self.start
-        with single_threaded_blas():
+        with one_blas_thread():
             self.model = self._library_model(remaining)
             self.clock = time.perf_counter()
             try:

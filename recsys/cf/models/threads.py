@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import numba as nb
-from threadpoolctl import threadpool_limits
 
 
 class ThreadShares:
@@ -39,10 +38,3 @@ class ThreadShares:
 def use_compiled_threads(threads: int) -> None:
     """Let compiled kernels that this Python thread calls use that many threads, at most what numba has."""
     nb.set_num_threads(max(1, min(threads, nb.config.NUMBA_NUM_THREADS)))  # type: ignore[attr-defined]
-
-
-@contextmanager
-def single_threaded_blas() -> Iterator[None]:
-    """Hold BLAS at one thread: its pool beside compiled threads is up to ten times slower."""
-    with threadpool_limits(limits=1, user_api="blas"):
-        yield

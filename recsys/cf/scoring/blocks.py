@@ -7,8 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
+from recsys.blas import one_blas_thread
 from recsys.cf.data.dataset import UserItemSets
-from recsys.cf.scoring.walk import TILE_USERS, one_blas_thread
+from recsys.cf.scoring.walk import TILE_USERS
 from recsys.rng import derive_seed
 from recsys.types import Factors, FloatMatrix, IndexVector
 
