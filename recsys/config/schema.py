@@ -199,7 +199,7 @@ class PromotionConfig(Section):
         0.20, ge=0, description="Least relative gain over popularity (0.2 = 20 %)."
     )
     tolerance: float = Field(
-        0.05, ge=0, lt=1, description="How much worse than the champion, relatively, is still not worse."
+        0.10, ge=0, lt=1, description="How much worse than the champion, relatively, is still not worse."
     )
     min_coverage: float = Field(0.05, ge=0, le=1, description="Least share of items in somebody's top list.")
     promote: bool = Field(True, description="False: decide and record, but never move the alias.")

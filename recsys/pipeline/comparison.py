@@ -49,14 +49,15 @@ class Comparison:
         """Return metrics, baseline, improvement, improvement_ci, difference, power and n_users of a model."""
         intervals = {metric: self.interval(model, baseline, metric) for metric in self.tested_metrics}
         gains = {name: improvement(model.metrics[name], baseline.metrics[name]) for name in intervals}
+        documents = {name: one.to_json() for name, one in intervals.items()}
         return {
             "metrics": model.metrics,
             "baseline": baseline.metrics,
             "improvement": gains,
             "improvement_ci": {
-                name: [one.relative_low, one.relative_high] for name, one in intervals.items()
+                name: [one["relative_low"], one["relative_high"]] for name, one in documents.items()
             },
-            "difference": {name: one.to_json() for name, one in intervals.items()},
+            "difference": documents,
             "power": self.power(model, baseline),
             "n_users": model.n_users,
         }
