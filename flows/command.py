@@ -8,6 +8,7 @@ from typing import Any
 
 import typer
 
+from flows.embedded import wait_for_embedded_server
 from recsys.cli.options import (
     DEFAULT_OUTPUT,
     ConfigOption,
@@ -40,6 +41,7 @@ def main(flow: Callable[..., Any]) -> None:
     ) -> None:
         configure_logging(log_dir(), verbose=False, run_context={})
         logging.getLogger("recsys").propagate = False  # Prefect's root handler would print every line again
+        wait_for_embedded_server()
         result = flow(
             store=store,
             data_version=data_version,

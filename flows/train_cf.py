@@ -3,13 +3,14 @@
 `python -m flows.train_cf` runs it on the embedded default: no server, no S3, no GPU.
 """
 
+import sys
 import threading
 from collections.abc import Sequence
 from contextlib import ExitStack
 
 from flows.embedded import use_embedded_server
 
-if __name__ == "__main__":  # Prefect reads its settings when it is imported
+if __name__ == "__main__" and "--help" not in sys.argv:  # Prefect reads its settings when it is imported
     use_embedded_server()
 
 from prefect import flow

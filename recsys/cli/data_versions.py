@@ -88,7 +88,7 @@ def diff_command(
         table.add_row(name, f"{size['before']:,}", f"{size['after']:,}", f"{size['change']:+.1%}")
     for name in ("star_shares", "activity"):
         for key in drift[name]["before"]:
-            pair = (drift[name][side].get(key, 0.0) for side in ("before", "after"))
+            pair = (drift[name][side][key] for side in ("before", "after"))
             table.add_row(f"{name} {key}", *(f"{share:.2%}" for share in pair), "")
     out.print(table)
     changes = plain_table("change (0 none, 1 all)", "")

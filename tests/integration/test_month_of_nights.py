@@ -1,8 +1,8 @@
 """Thirty nights of a shop whose popularity drifts, two of them bad: what the gates let through, and what history says.
 
 The shop has 800 test users, who show relative differences of about 4 % (the power note of each night), so the
-tolerance is 10 %: at the default of 5 %, below what so few users can tell from chance, two of the 28 good
-nights would have kept yesterday's champion.
+tolerance is 10 %: at 5 %, near what so few users can tell from chance, two of the 28 good nights would have kept
+yesterday's champion.
 """
 
 import os

@@ -66,7 +66,7 @@ def test_yaml_switches_are_the_words_of_use_gpu(word: str, meaning: str) -> None
         ("factors=3", "factors: unknown key, did you mean als.factors or bpr.factors?"),
         ("evalution.k_values=[1]", "evalution: unknown key, did you mean evaluation?"),
         ("data.columns.user=x", "data.columns.user: unknown key, did you mean data.columns.user_id?"),
-        ("registry.zzz=1", "registry.zzz: unknown key, known here: keep_versions, grace_hours"),
+        ("registry.zzz=1", "registry.zzz: unknown key, known here: keep_versions, grace_hours, single_writer, keep_data_versions"),
         ("als.factors=0", "als.factors: 0 is too small, needs >= 1"),
         ("als.alpha=0", "als.alpha: 0 is too small, needs > 0"),
         ("bpr.hard_negative_ratio=1.5", "bpr.hard_negative_ratio: 1.5 is too large, needs <= 1"),
@@ -82,7 +82,7 @@ def test_yaml_switches_are_the_words_of_use_gpu(word: str, meaning: str) -> None
         (
             "bpr.learning_rate_schedule=stepp",
             "bpr.learning_rate_schedule: 'stepp' is not allowed, "
-            "choose 'step' or 'constant'; did you mean step?",
+            "choose 'step', 'constant' or 'cosine'; did you mean step?",
         ),
         (
             "promotion.metric=speed",
@@ -178,7 +178,7 @@ def test_fingerprint_ignores_what_changes_no_result(override: str) -> None:
         "runtime.models=[als]",
         "als.alpha=11",
         "bpr.blocks=4",
-        "promotion.tolerance=0.1",
+        "promotion.tolerance=0.07",
         "als.factors=64",  # the default, but no longer free for the search
         "bpr.preset=original",
     ],

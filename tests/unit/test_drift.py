@@ -52,6 +52,7 @@ def test_sizes_stars_and_activity_are_effect_sizes(tmp_path):
     assert drift["changes"]["stars"] == pytest.approx(20 / n_after)
     assert drift["star_shares"]["after"]["1"] == pytest.approx(20 / n_after)
     assert drift["star_shares"]["before"]["1"] == 0
+    assert drift["changes"]["users"] == pytest.approx(1 - 40 / 80)
     bins = {1: 0, 2: 1, 3: 2, 4: 2, 5: 2, 6: 3, 7: 3, 8: 3}
     per_user = [3 + user % 6 for user in range(40)], [*(3 + user % 6 for user in range(60)), *[1] * 20]
     counts = [np.bincount([bins[n] for n in one], minlength=5) / len(one) for one in per_user]

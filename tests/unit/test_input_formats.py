@@ -1,7 +1,9 @@
 """Any shop's files: JSON Lines, several files, globs, and rows that are no text."""
 
 import gzip
+import io
 import json
+import random
 from datetime import UTC, datetime
 
 import polars as pl
@@ -11,7 +13,7 @@ from recsys.cf.data.prepare import prepare
 from recsys.cf.data.raw import interaction_batches, read_interactions, read_items
 from recsys.cf.data.sources import Source, gather_sources
 from recsys.config.schema import DataConfig, InteractionColumns, ItemColumns
-from recsys.errors import RawDataError
+from recsys.errors import DataError, RawDataError
 from recsys.storage.memory import MemoryStore
 
 COLUMNS = InteractionColumns()
@@ -211,3 +213,28 @@ def test_products_of_several_files_the_first_counts(tmp_path):
     sources = gather_sources("items", [f"{tmp_path}/*"], tmp_path)
     assert read_item_files(sources, ItemColumns())["title"].to_list() == ["A", "B", "C"]
     assert read_items(tmp_path / "2.jsonl", ItemColumns())["item_id"].to_list() == ["2", "3"]
+
+
+@pytest.mark.parametrize("name", ["r.csv", "r.csv.gz", "r.jsonl", "r.jsonl.gz", "r.parquet"])
+def test_damaged_files_are_read_or_refused_and_never_crash(tmp_path, name):
+    frame = pl.DataFrame({
+        "user_id": [f"u{n % 50}" for n in range(500)], "item_id": [f"i{n % 31}" for n in range(500)],
+        "rating": [1.0 + n % 5 for n in range(500)], "timestamp": [SECONDS + n for n in range(500)],
+        "comment": ["tốt lắm" if n % 3 else None for n in range(500)],
+    })  # fmt: skip
+    out = io.BytesIO()
+    {"csv": frame.write_csv, "jsonl": frame.write_ndjson, "parquet": frame.write_parquet}[name.split(".")[1]](
+        out
+    )
+    data = gzip.compress(out.getvalue(), mtime=0) if name.endswith(".gz") else out.getvalue()
+    chance, path, told = random.Random(0), tmp_path / name, 0
+    for trial in range(40):
+        damaged = bytearray(data[: chance.randrange(len(data))] if trial % 4 == 0 else data)
+        for _ in range(trial % 4):
+            damaged[chance.randrange(len(damaged))] ^= chance.randrange(1, 256)
+        path.write_bytes(bytes(damaged))
+        try:
+            assert read_interactions(path, COLUMNS).height <= 510
+        except DataError:
+            told += 1
+    assert told > 0 or name in ("r.csv", "r.jsonl"), "text may lose bytes and still be text"

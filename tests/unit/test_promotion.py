@@ -8,7 +8,7 @@ from recsys.errors import RegistryError
 from recsys.registry.decision import CandidateNumbers, ChampionNumbers, VersusChampion
 from recsys.registry.promotion import decide
 
-CONFIG = PromotionConfig()
+CONFIG = PromotionConfig(tolerance=0.05)
 CHAMPION = ChampionNumbers("als_old", {"U": "aa", "V": "bb"})
 BETTER = VersusChampion(0.1, 0.02, 0.2, 4131)
 

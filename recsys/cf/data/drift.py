@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
 from recsys.cf.data.files import STATS_FILE, read_file
 from recsys.cf.data.load import fetch_files, local_directory
@@ -20,6 +19,7 @@ from recsys.storage.base import Store
 from recsys.types import Json
 
 TOP_ITEMS = 20
+_SIZES = {"rows": "cleaned_rows", "train_rows": "train", "users": "cleaned_users", "items": "items"}
 _FILES = (STATS_FILE, MAPPINGS_FILE, "user_metadata.parquet", "item_train_counts.npy")
 # Interactions per user, as people read them: 1, 2, 3-5, 6-10, 11 and more.
 _ACTIVITY_BOUNDS = (1, 2, 3, 6, 11)
@@ -31,7 +31,8 @@ _MIN_RANKED = 3  # common items below which a rank correlation says nothing
 class _Facts:
     stats: Json
     users: pl.Series  # ids of all cleaned users
-    activity: NDArray[np.float64]  # share of the users in each bin
+    stars: dict[str, float]  # share of the cleaned rows
+    activity: dict[str, float]  # share of the users by interactions
     items: dict[str, int]  # train interactions of each kept item
 
     def top_items(self) -> set[str]:
@@ -52,26 +53,15 @@ def compare_versions(store: Store, before: str, after: str, *, cache_dir: Path |
     """
     before, after = resolve_version(store, before), resolve_version(store, after)
     old, new = (_read(store, version, cache_dir) for version in (before, after))
-    stars = sorted({*old.stats["rating_shares"], *new.stats["rating_shares"]}, key=int)
-    shares = [
-        np.array([facts.stats["rating_shares"].get(star, 0.0) for star in stars]) for facts in (old, new)
-    ]
+    common_users = int(old.users.is_in(new.users.implode()).sum())
+    common_items = len(old.items.keys() & new.items.keys())
+    sizes = {name: _size(old.stats, new.stats, key) for name, key in _SIZES.items()}
     popularity = _popularity(old, new)
-    sizes = {
-        name: _size(old.stats, new.stats, key)
-        for name, key in (
-            ("rows", "cleaned_rows"),
-            ("train_rows", "train"),
-            ("users", "cleaned_users"),
-            ("items", "items"),
-        )
-    }
-    items_kept = len(old.items.keys() & new.items.keys()) / len(old.items)
     changes = {
         "rows": _growth(sizes["rows"]),
-        "users": _growth(sizes["users"]),
-        "items": 1.0 - len(old.items.keys() & new.items.keys()) / len(old.items.keys() | new.items.keys()),
-        "stars": _total_variation(*shares),
+        "users": _turnover(len(old.users), len(new.users), common_users),
+        "items": _turnover(len(old.items), len(new.items), common_items),
+        "stars": _total_variation(old.stars, new.stars),
         "activity": _total_variation(old.activity, new.activity),
         "popularity": 0.0 if popularity["spearman"] is None else 1.0 - max(0.0, popularity["spearman"]),
         "top_items": 1.0 - popularity["top_20_overlap"],
@@ -81,16 +71,13 @@ def compare_versions(store: Store, before: str, after: str, *, cache_dir: Path |
         "before": before,
         "after": after,
         **sizes,
-        "items_kept": items_kept,
-        "users_kept": float(old.users.is_in(new.users.implode()).mean() or 0.0),  # type: ignore[arg-type]
+        "users_kept": common_users / len(old.users),
+        "items_kept": common_items / len(old.items),
         "star_shares": {
-            name: dict(zip(stars, share.tolist(), strict=True))
-            for name, share in zip(("before", "after"), shares, strict=True)
+            side: {star: facts.stars.get(star, 0.0) for star in sorted({*old.stars, *new.stars}, key=int)}
+            for side, facts in (("before", old), ("after", new))
         },
-        "activity": {
-            name: dict(zip(_ACTIVITY_NAMES, facts.activity.tolist(), strict=True))
-            for name, facts in (("before", old), ("after", new))
-        },
+        "activity": {"before": old.activity, "after": new.activity},
         "comment_quality": _quality(old.stats, new.stats),
         "popularity": popularity,
         "changes": changes,
@@ -104,9 +91,13 @@ def _read(store: Store, version: str, cache_dir: Path | None) -> _Facts:
         fetch_files(store, manifest, _FILES, directory)
         stats, mappings, metadata, counts = (read_file(directory / name) for name in _FILES)
     bins = np.searchsorted(_ACTIVITY_BOUNDS, metadata["interactions"].to_numpy(), side="right") - 1
-    activity = np.bincount(bins, minlength=len(_ACTIVITY_NAMES)) / max(1, len(bins))
+    shares = np.bincount(bins, minlength=len(_ACTIVITY_NAMES)) / max(1, len(bins))
     return _Facts(
-        stats, metadata["user_id"], activity, dict(zip(mappings.item_ids, counts.tolist(), strict=True))
+        stats,
+        metadata["user_id"],
+        stats["rating_shares"],
+        dict(zip(_ACTIVITY_NAMES, shares.tolist(), strict=True)),
+        dict(zip(mappings.item_ids, counts.tolist(), strict=True)),
     )
 
 
@@ -120,9 +111,15 @@ def _growth(size: Json) -> float:
     return float(1.0 - min(size["before"], size["after"]) / max(size["before"], size["after"]))
 
 
-def _total_variation(left: NDArray[np.float64], right: NDArray[np.float64]) -> float:
+def _turnover(n_before: int, n_after: int, n_common: int) -> float:
+    """Return 1 - how many are in both / how many are in either."""
+    return 1.0 - n_common / (n_before + n_after - n_common)
+
+
+def _total_variation(left: dict[str, float], right: dict[str, float]) -> float:
     """Return half the sum of the absolute differences: the share of rows that would have to move."""
-    return float(np.abs(left - right).sum() / 2)
+    names = sorted({*left, *right})
+    return sum(abs(left.get(name, 0.0) - right.get(name, 0.0)) for name in names) / 2
 
 
 def _popularity(old: _Facts, new: _Facts) -> Json:

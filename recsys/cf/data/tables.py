@@ -4,6 +4,7 @@ CSV (.csv), Parquet (.parquet, .pq) and JSON Lines (.jsonl, .ndjson, .json); tex
 """
 
 import tempfile
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,13 +24,8 @@ NOT_UTF8, NOT_JSON = "not_utf8", "not_json"
 _REPLACEMENT = "\ufffd"
 _INFERRED_LINES = 10_000
 _LIBRARY_ERRORS = (
-    pl.exceptions.PolarsError,
-    pl.exceptions.PanicException,
-    OSError,
-    EOFError,
-    UnicodeError,
-    ValueError,
-)
+    pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError, EOFError, UnicodeError, ValueError, zlib.error,
+)  # fmt: skip
 _EXAMPLES = 3
 
 

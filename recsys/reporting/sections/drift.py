@@ -8,7 +8,7 @@ from recsys.types import Json
 
 _EXPLAINED = {
     "rows": "1 - smaller / larger number of cleaned rows",
-    "users": "1 - smaller / larger number of users",
+    "users": "1 - users in both / users in either",
     "items": "1 - items in both / items in either",
     "stars": "share of rows that would have to change their stars",
     "activity": "share of users that would have to change their activity",
