@@ -25,7 +25,7 @@ REG = Regularization(user=0.01, positive=0.02, negative=0.05)
 
 def make_schedule(n_workers=4, samples=3, seed=0, n_users=60, n_items=40):
     pools = pools_of(random_positives(n_users, n_items, 8, seed))
-    negatives, _ = draw_negatives(pools, mode="uniform", hard_ratio=0.0, samples=samples, key=seed)
+    negatives, _, _ = draw_negatives(pools, mode="uniform", hard_ratio=0.0, samples=samples, key=seed)
     random = np.random.default_rng(seed)
     user_block = balanced_blocks(np.ones(n_users), n_workers, random)
     item_block = balanced_blocks(pools.item_weight, 2 * n_workers, random)
@@ -143,7 +143,7 @@ def test_schedule_keeps_every_triplet_and_rounds_share_no_row(n_workers, seed):
 
 def test_missing_negatives_are_left_out():
     pools = pools_of(random_positives(20, 10, 3, seed=4))
-    negatives, _ = draw_negatives(pools, mode="uniform", hard_ratio=0.0, samples=2, key=1)
+    negatives, _, _ = draw_negatives(pools, mode="uniform", hard_ratio=0.0, samples=2, key=1)
     negatives[::3] = -1
     random = np.random.default_rng(0)
     blocks = balanced_blocks(np.ones(20), 2, random), balanced_blocks(np.ones(10), 4, random)

@@ -66,7 +66,11 @@ def test_yaml_switches_are_the_words_of_use_gpu(word: str, meaning: str) -> None
         ("factors=3", "factors: unknown key, did you mean als.factors or bpr.factors?"),
         ("evalution.k_values=[1]", "evalution: unknown key, did you mean evaluation?"),
         ("data.columns.user=x", "data.columns.user: unknown key, did you mean data.columns.user_id?"),
-        ("registry.zzz=1", "registry.zzz: unknown key, known here: keep_versions, grace_hours, single_writer, keep_data_versions"),
+        (
+            "registry.zzz=1",
+            "registry.zzz: unknown key, known here: "
+            "keep_versions, grace_hours, single_writer, keep_data_versions",
+        ),
         ("als.factors=0", "als.factors: 0 is too small, needs >= 1"),
         ("als.alpha=0", "als.alpha: 0 is too small, needs > 0"),
         ("bpr.hard_negative_ratio=1.5", "bpr.hard_negative_ratio: 1.5 is too large, needs <= 1"),

@@ -15,7 +15,7 @@ EXPLICIT, IMPLICIT, POPULARITY, UNIFORM = range(4)
 
 
 def draw(pools, mode, samples=200, key=1, ratio=0.3):
-    negatives, kinds = draw_negatives(pools, mode=mode, hard_ratio=ratio, samples=samples, key=key)
+    negatives, kinds, _ = draw_negatives(pools, mode=mode, hard_ratio=ratio, samples=samples, key=key)
     users = np.repeat(pools.positive_users, samples)
     return users, negatives, kinds
 
@@ -42,7 +42,9 @@ def test_hard_mixed_shares_are_15_15_70():
     positives = csr_matrix(np.eye(50, 60, dtype=np.float32))
     pools = pools_of(positives, [[50 + u % 10] for u in range(50)], [[(u + 1) % 50] for u in range(50)])
     _, _, kinds = draw(pools, "hard_mixed", samples=2000)
-    shares = np.bincount(kinds, minlength=len(KINDS)) / len(kinds)
+    counts = draw_negatives(pools, mode="hard_mixed", hard_ratio=0.3, samples=2000, key=1).counts
+    assert (counts == np.bincount(kinds, minlength=len(KINDS))).all()
+    shares = counts / len(kinds)
     assert shares == pytest.approx([0.15, 0.15, 0.0, 0.70, 0.0], abs=0.005)
 
 
@@ -113,7 +115,7 @@ def test_adaptive_takes_the_best_scored_of_the_unseen_candidates():
     random = np.random.default_rng(0)
     U, V = (random.normal(size=(n, 5)).astype(np.float32) for n in (40, 30))
     # so many candidates that every unseen item is among them: the best of all
-    negatives, kinds = draw_adaptive(pools, U, V, candidates=250, samples=3, key=1)
+    negatives, kinds, _ = draw_adaptive(pools, U, V, candidates=250, samples=3, key=1)
     scores = U @ V.T
     scores[positives.toarray() > 0] = -np.inf
     assert (negatives == np.repeat(scores.argmax(axis=1)[pools.positive_users], 3)).mean() > 0.99
@@ -124,7 +126,7 @@ def test_adaptive_with_few_candidates_prefers_better_ones_and_never_seen_ones():
     positives = random_positives(60, 30, 6, seed=1)
     pools = pools_of(positives)
     U, V = np.ones((60, 1), np.float32), np.arange(30, dtype=np.float32)[:, None]
-    negatives, _ = draw_adaptive(pools, U, V, candidates=4, samples=200, key=1)
+    negatives, _, _ = draw_adaptive(pools, U, V, candidates=4, samples=200, key=1)
     users = np.repeat(pools.positive_users, 200)
     assert not positives.toarray()[users, negatives].any()
     for user in range(0, 60, 7):

@@ -5,7 +5,6 @@ import math
 import time
 
 import numpy as np
-from numpy.typing import NDArray
 
 from recsys.cf.models.base import (
     EARLY_STOP_METRIC,
@@ -31,7 +30,7 @@ from recsys.cf.models.bpr_start import WarmStart, start_factors
 from recsys.cf.models.memory import peak_memory_bytes
 from recsys.cf.models.threads import use_compiled_threads
 from recsys.cf.sampling.adaptive import draw_adaptive
-from recsys.cf.sampling.dual import KINDS, draw_negatives
+from recsys.cf.sampling.dual import KINDS, Draws, draw_negatives
 from recsys.cf.sampling.pools import NegativePools
 from recsys.config.schema import BprConfig
 from recsys.errors import DivergedError
@@ -121,12 +120,12 @@ def _one_epoch(
     learning_rate = learning_rate_at(config, epoch)
     sums, n_triplets, shares = np.zeros(3), 0, np.zeros(len(KINDS))
     for part, samples in enumerate(_samples_of_parts(config)):
-        negatives, kinds = _draw(U, V, pools, config, samples, derive_seed(seed, "bpr", "epoch", epoch, part))
-        schedule = _schedule(pools, negatives, config, generator(seed, "bpr", "blocks", epoch, part))
+        draws = _draw(U, V, pools, config, samples, derive_seed(seed, "bpr", "epoch", epoch, part))
+        schedule = _schedule(pools, draws.negatives, config, generator(seed, "bpr", "blocks", epoch, part))
         bias_column = config.factors if config.item_bias else NO_BIAS
         sums += run_epoch(U, V, schedule, learning_rate, _regularization(config), bias_column=bias_column)
         n_triplets += len(schedule.triplets)
-        shares += np.bincount(kinds, minlength=len(KINDS))
+        shares += draws.counts
     row: HistoryRow = {
         "epoch": epoch + 1,
         "seconds": time.perf_counter() - started,
@@ -150,7 +149,7 @@ def _samples_of_parts(config: BprConfig) -> list[int]:
 
 def _draw(
     U: FloatMatrix, V: FloatMatrix, pools: NegativePools, config: BprConfig, samples: int, key: int
-) -> tuple[IndexVector, NDArray[np.int8]]:
+) -> Draws:
     if config.negative_sampling == "adaptive":
         return draw_adaptive(pools, U, V, candidates=config.adaptive_candidates, samples=samples, key=key)
     return draw_negatives(

@@ -8,12 +8,11 @@ from typing import Any
 
 import numba as nb
 import numpy as np
-from numpy.typing import NDArray
 
 from recsys.cf.sampling.counter import hash_bits, index_below
-from recsys.cf.sampling.dual import ADAPTIVE, NO_NEGATIVE, first_unseen, in_row
-from recsys.cf.sampling.pools import NegativePools
-from recsys.types import FloatMatrix, IndexVector
+from recsys.cf.sampling.dual import ADAPTIVE, KINDS, NO_NEGATIVE, Draws, first_unseen, mark
+from recsys.cf.sampling.pools import NegativePools, user_chunks
+from recsys.types import FloatMatrix
 
 _ATTEMPTS = 4  # draws per candidate, before a user of so few unseen items does with fewer candidates
 _SLOTS = 2048  # counters reserved for one triplet, more than _ATTEMPTS times the most candidates
@@ -27,8 +26,8 @@ def draw_adaptive(
     candidates: int,
     samples: int,
     key: int,
-) -> tuple[IndexVector, NDArray[np.int8]]:
-    """Return (negatives int32, kinds int8), both of length n_positives * samples; see ``draw_negatives``.
+) -> Draws:
+    """Return the negatives of one epoch (or part of it), n_positives * samples; see ``draw_negatives``.
 
     Each negative is the best-scored of ``candidates`` uniform draws (with replacement) over items that the user
     has not seen, the first of equal ones. Costs ``candidates`` dot products a triplet.
@@ -36,7 +35,8 @@ def draw_adaptive(
     n = pools.n_positives * samples
     negatives = np.empty(n, dtype=np.int32)
     _draw(
-        pools.positive_users,
+        user_chunks(pools),
+        pools.positive_indptr,
         samples,
         np.uint64(key),
         candidates,
@@ -47,12 +47,15 @@ def draw_adaptive(
         item_factors,
         negatives,
     )
-    return negatives, np.full(n, ADAPTIVE, dtype=np.int8)
+    counts = np.zeros(len(KINDS), dtype=np.int64)
+    counts[ADAPTIVE] = n
+    return Draws(negatives, np.full(n, ADAPTIVE, dtype=np.int8), counts)
 
 
 @nb.njit(parallel=True, nogil=True, fastmath=True, error_model="numpy", cache=True)
 def _draw(
-    positive_users: Any,
+    chunks: Any,
+    positive_indptr: Any,
     samples: Any,
     key: Any,
     candidates: Any,
@@ -63,27 +66,33 @@ def _draw(
     V: Any,
     negatives: Any,
 ) -> None:
-    for p in nb.prange(len(positive_users)):
-        user = positive_users[p]
-        start, end = seen_indptr[user], seen_indptr[user + 1]
-        row = U[user]
-        for t in range(p * samples, (p + 1) * samples):
-            best, best_score = np.int64(NO_NEGATIVE), np.float32(0.0)
-            found = 0
-            for attempt in range(_ATTEMPTS * candidates):
-                bits = hash_bits(key, np.uint64(t) * np.uint64(_SLOTS) + np.uint64(attempt))
-                item = index_below(bits, n_items)
-                if in_row(seen_indices, start, end, item):
-                    continue
-                found += 1
-                score = np.float32(0.0)
-                for f in range(V.shape[1]):
-                    score += row[f] * V[item, f]
-                if best < 0 or score > best_score:
-                    best, best_score = item, score
-                if found == candidates:
-                    break
-            if best < 0:
-                bits = hash_bits(key, np.uint64(t) * np.uint64(_SLOTS) + np.uint64(_SLOTS - 1))
-                best = first_unseen(seen_indices, start, end, n_items, index_below(bits, n_items))
-            negatives[t] = best
+    for chunk in nb.prange(len(chunks) - 1):
+        is_seen = np.zeros(n_items, dtype=np.bool_)
+        for user in range(chunks[chunk], chunks[chunk + 1]):
+            seen_items = seen_indices[seen_indptr[user] : seen_indptr[user + 1]]
+            mark(is_seen, seen_items, True)
+            for t in range(positive_indptr[user] * samples, positive_indptr[user + 1] * samples):
+                negatives[t] = _best_unseen(is_seen, U[user], V, candidates, key, t)
+            mark(is_seen, seen_items, False)
+
+
+@nb.njit(nogil=True, fastmath=True, error_model="numpy", cache=True)
+def _best_unseen(is_seen: Any, row: Any, V: Any, candidates: Any, key: Any, t: Any) -> Any:
+    best, best_score, found = np.int64(NO_NEGATIVE), np.float32(0.0), 0
+    for attempt in range(_ATTEMPTS * candidates):
+        bits = hash_bits(key, np.uint64(t) * np.uint64(_SLOTS) + np.uint64(attempt))
+        item = index_below(bits, len(is_seen))
+        if is_seen[item]:
+            continue
+        found += 1
+        score = np.float32(0.0)
+        for f in range(V.shape[1]):
+            score += row[f] * V[item, f]
+        if best < 0 or score > best_score:
+            best, best_score = item, score
+        if found == candidates:
+            break
+    if best < 0:
+        bits = hash_bits(key, np.uint64(t) * np.uint64(_SLOTS) + np.uint64(_SLOTS - 1))
+        best = np.int64(first_unseen(is_seen, index_below(bits, len(is_seen))))
+    return best

@@ -10,6 +10,8 @@ from recsys.cf.data.dataset import HardNegatives, UserItemSets
 from recsys.errors import EmptyDataError
 from recsys.types import IndexVector
 
+_USER_CHUNKS = 64
+
 
 @dataclass(frozen=True)
 class NegativePools:
@@ -17,6 +19,7 @@ class NegativePools:
 
     n_users: int
     n_items: int
+    positive_indptr: NDArray[np.int64]  # user u owns positives positive_indptr[u] to positive_indptr[u + 1]
     positive_users: IndexVector  # one entry per train positive, in row order
     positive_items: IndexVector
     seen: UserItemSets  # every train interaction: never a negative by chance
@@ -61,6 +64,7 @@ def build_pools(
     return NegativePools(
         n_users=n_users,
         n_items=n_items,
+        positive_indptr=positives.indptr.astype(np.int64),
         positive_users=users,
         positive_items=items,
         seen=seen,
@@ -71,6 +75,17 @@ def build_pools(
         user_weight=np.diff(positives.indptr).astype(np.float64),
         item_weight=counts + len(items) / n_items,
     )
+
+
+def user_chunks(pools: NegativePools) -> NDArray[np.int64]:
+    """Return the bounds of runs of users with about equally many positives, (chunks + 1,) ascending.
+
+    Samplers share the runs out to threads; a run marks one user's seen items at a time.
+    """
+    wanted = np.linspace(0, pools.n_positives, _USER_CHUNKS + 1)
+    bounds = np.searchsorted(pools.positive_indptr, wanted).astype(np.int64)
+    bounds[0], bounds[-1] = 0, pools.n_users
+    return np.maximum.accumulate(np.minimum(bounds, pools.n_users))
 
 
 def alias_table(weights: NDArray[np.float64]) -> tuple[NDArray[np.float32], IndexVector]:
