@@ -105,7 +105,7 @@ BYTE_DAMAGE = {
 
 
 @pytest.mark.parametrize("kind", BYTE_DAMAGE)
-@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(name=st.sampled_from(REQUIRED_FILES), random=st.randoms(use_true_random=False))
 def test_damaged_bytes_are_found_by_load_and_verify(contents, kind, name, random):
     store = filled(contents)
@@ -120,7 +120,7 @@ def test_damaged_bytes_are_found_by_load_and_verify(contents, kind, name, random
 
 
 @pytest.mark.parametrize("kind", BYTE_DAMAGE)
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(name=st.sampled_from(REQUIRED_FILES), random=st.randoms(use_true_random=False))
 def test_damaged_bytes_under_a_right_hash_never_crash_and_never_change_what_is_trained_on(
     contents, intact, kind, name, random
@@ -129,6 +129,7 @@ def test_damaged_bytes_under_a_right_hash_never_crash_and_never_change_what_is_t
     with contextlib.suppress(DataValidationError):
         loaded = load_processed_data(forged(contents, {name: damaged}))
         assert trained_on(loaded) == trained_on(intact)
+        np.testing.assert_allclose(loaded.item_popularity, intact.item_popularity, rtol=1e-6)
 
 
 def trained_on(data):
@@ -138,7 +139,7 @@ def trained_on(data):
         data.X_train_binary.data, data.X_train_binary.indices, data.X_train_binary.indptr,
         data.user_pos_train.indices, data.user_pos_train.indptr,
         data.user_hard_neg_train.explicit.indices, data.user_hard_neg_train.implicit.indices,
-        data.item_train_counts, data.top_k_popular_items, data.item_popularity.round(4),
+        data.item_train_counts, data.top_k_popular_items,
     ]  # fmt: skip
     frames = [frame.write_json() for frame in (data.val_interactions, data.test_interactions)]
     return [array.tolist() for array in arrays], frames, data.mappings

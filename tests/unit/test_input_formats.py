@@ -39,7 +39,7 @@ def test_json_lines_keep_ids_and_take_seconds_or_milliseconds(tmp_path, name):
         {"asin": "B0", "overall": 4},
     )
     path = tmp_path / name
-    path.write_bytes(gzip.compress(content) if name.endswith("gz") else content)
+    path.write_bytes(gzip.compress(content, mtime=0) if name.endswith("gz") else content)
     rows = read_interactions(path, COLUMNS)
     assert rows["user_id"].to_list() == ["007", str(long_id), None]
     assert rows["item_id"].to_list() == ["0000013714", "0000013714", "B0"]
@@ -125,7 +125,7 @@ def test_broken_json_lines_are_marked_among_the_good(tmp_path):
         ("r.jsonl", b"no\njson\n", "no line is a JSON object"),
         ("r.jsonl", json_lines(*[AMAZON] * 9) + b"{\n", "1 of 10 rows cannot be read .row 10 not_json"),
         ("r.jsonl", b"", "cannot be read"),
-        ("r.csv.gz", gzip.compress(b"user_id,item_id,rating,date\n" * 99)[:-20], "cannot be read"),
+        ("r.csv.gz", gzip.compress(b"user_id,item_id,rating,date\n" * 99, mtime=0)[:-20], "cannot be read"),
         ("r.csv", b"user_id,item_id,rating,date\nu,i,5,2023-05-04,more\n", "cannot be read"),
     ],
 )
