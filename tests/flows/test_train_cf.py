@@ -15,8 +15,9 @@ from recsys.cf.data.demo import write_demo_shop
 ROOT = Path(__file__).resolve().parents[2]
 GUARD = ROOT / "tests" / "network_guard"
 FIXED = [
-    *("--set", "als.preset=default", "--set", "als.iterations=12"),
-    *("--set", "bpr.preset=original", "--set", "bpr.epochs=40", "--set", "bpr.patience=8"),
+    # long enough that two trainings which run at once must overlap
+    *("--set", "als.preset=default", "--set", "als.iterations=150", "--set", "als.patience=150"),
+    *("--set", "bpr.preset=original", "--set", "bpr.epochs=400", "--set", "bpr.patience=400"),
 ]
 
 
