@@ -7,13 +7,15 @@ STORE  ?= store
 DEMO   ?= real
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check format bench bench-evaluation bench-prepare clean
+.PHONY: help run test check format clean bench bench-bpr bench-bpr-quality bench-evaluation bench-prepare bench-real-data
 
 help:
 	@echo "make run     install into $(VENV), make demo data, run the whole flow, print the result"
 	@echo "make test    install what tests need and run them"
 	@echo "make check   ruff, mypy, import contract"
 	@echo "make format  let ruff format and fix"
+	@echo "make bench   everything below beside its peers: bench-bpr, bench-bpr-quality, bench-evaluation,"
+	@echo "             bench-prepare, bench-real-data; JSON in build/bench"
 	@echo "make clean   remove environment, caches and everything a run wrote"
 
 $(VENV)/.installed: pyproject.toml constraints.txt
@@ -46,13 +48,25 @@ format: $(VENV)/.installed-dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-# The peers are no part of the product: irspack comes with the extra "bench" alone.
+# The peers are no part of the product: cornac and irspack come with the extra "bench" alone.
 $(VENV)/.installed-bench: $(VENV)/.installed-dev
 	@$(PIP) install --quiet --constraint constraints.txt --editable '.[dev,bench]'
 	@touch $@
 
 bench-prepare: $(VENV)/.installed-dev
 	$(BIN)/python tests/benchmarks/bench_prepare.py
+
+bench: bench-bpr bench-bpr-quality bench-evaluation bench-prepare bench-real-data
+
+bench-bpr: $(VENV)/.installed-bench
+	$(BIN)/python tests/benchmarks/bench_bpr.py
+
+bench-bpr-quality: $(VENV)/.installed-bench
+	$(BIN)/python tests/benchmarks/bench_bpr_quality.py
+	$(BIN)/python tests/benchmarks/bench_bpr_warm.py
+
+bench-real-data: $(VENV)/.installed
+	$(BIN)/python tests/benchmarks/bench_real_data.py
 
 bench-evaluation: $(VENV)/.installed-bench
 	$(BIN)/python tests/benchmarks/bench_evaluation.py

@@ -1,10 +1,9 @@
 """One model as a flow of its own: the door to a GPU work pool. The flow train-cf starts it and waits."""
 
-import threading
-
 from prefect import flow
 
 from flows.tasks import fit_task, of_run
+from flows.waiting import cancellation, wait_for_all
 from recsys.log import bind
 from recsys.pipeline.run import RunReference
 
@@ -18,11 +17,7 @@ def fit_model(run: RunReference, model: str) -> str:
         model: "als" or "bpr".
     """
     bind(run_id=run.run_id, data_version=run.data_version, fingerprint=run.fingerprint[:8])
-    cancelled = threading.Event()
-    future = of_run(fit_task, run, tags={model}).submit(run, model, cancelled)
-    try:
-        future.wait()
-    except BaseException:
-        cancelled.set()
-        raise
+    with cancellation() as cancelled:
+        future = of_run(fit_task, run, tags={model}).submit(run, model, cancelled)
+        wait_for_all([future])
     return future.result().prefix

@@ -20,6 +20,7 @@ def prepare_data(
     interactions: str,
     items: str | None = None,
     embeddings: str | None = None,
+    append_to: str | None = None,
     store: str | None = None,
     config_path: str | None = None,
     overrides: Sequence[str] = (),
@@ -27,14 +28,15 @@ def prepare_data(
     """Return the data version of these files and settings; one that exists is found, not made again.
 
     Args:
-        interactions: reviews, CSV or Parquet; a path that the worker can read.
+        interactions: reviews; a path that the worker can read, a pattern, or s3://bucket/key.
         items: products, likewise.
-        embeddings: item embeddings (.npz), likewise.
+        embeddings: item embeddings (.npz), a path.
+        append_to: data version whose raw rows these files continue, such as "latest".
         store: where everything durable lives; None: RECSYS_STORE or ./store.
         config_path: the configuration file; None: the defaults.
         overrides: settings such as "data.min_item_positives=3" or "data.columns.user_id=customer".
     """
-    prepared = prepare_task(interactions, items, embeddings, store, config_path, overrides)
+    prepared = prepare_task(interactions, items, embeddings, append_to, store, config_path, overrides)
     show_prepared(prepared)
     return prepared
 
@@ -44,6 +46,7 @@ def prepare_task(
     interactions: str,
     items: str | None,
     embeddings: str | None,
+    append_to: str | None,
     store: str | None,
     config_path: str | None,
     overrides: Sequence[str],
@@ -53,11 +56,12 @@ def prepare_task(
     uri = store or default_store_uri()
     prepared = prepare(
         open_store(uri),
-        Path(interactions),
-        _path(items),
+        interactions,
+        items,
         config.data,
         seed=config.runtime.seed,
         embeddings=_path(embeddings),
+        append_to=append_to,
     )
     return {**asdict(prepared), "warnings": list(prepared.warnings), "store": uri}
 

@@ -21,8 +21,9 @@ from recsys.pipeline.data_drift import unchanged_since_champion
 from recsys.pipeline.decide import decide_and_promote, finish_run, skip_run
 from recsys.pipeline.evaluate import evaluate_models
 from recsys.pipeline.fit import FitReference, fit_model
+from recsys.pipeline.local_copies import reuse_result
 from recsys.pipeline.publish import publish_model
-from recsys.pipeline.run import RunReference, finished_result, open_run
+from recsys.pipeline.run import RunReference, finished_result, load_dataset, open_run
 from recsys.types import Json
 
 AnyTask = TypeVar("AnyTask", bound=Task[Any, Any])
@@ -80,7 +81,8 @@ def open_run_task(
     """Pin data version and configuration; return the run, and its result if it ended well before."""
     config = load_config(Path(config_path) if config_path else None, overrides)
     run = open_run(store_uri, config, data_version=data_version, force=force, output=output)
-    return run, finished_result(run)
+    finished = finished_result(run)
+    return run, reuse_result(run, finished) if finished else None
 
 
 @task(name="compare data", timeout_seconds=_LIMIT_SECONDS, **STAGE)
@@ -92,7 +94,11 @@ def skip_unchanged_task(run: RunReference) -> Json | None:
 
 @task(name="hold run", timeout_seconds=_LIMIT_SECONDS, **STAGE)
 def hold_run_task(held: ExitStack, run: RunReference) -> None:
-    """Take the lease that keeps garbage collection away from the run; ``held`` gives it back."""
+    """Read and verify the data, then take the lease that keeps garbage collection away from the run.
+
+    Damaged data end the night here, before anything is trained; ``held`` gives the lease back.
+    """
+    load_dataset(run)
     held.enter_context(run.lease())
 
 

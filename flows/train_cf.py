@@ -4,7 +4,6 @@
 """
 
 import sys
-import threading
 from collections.abc import Sequence
 from contextlib import ExitStack
 
@@ -31,6 +30,7 @@ from flows.tasks import (
     publish_task,
     skip_unchanged_task,
 )
+from flows.waiting import cancellation, wait_for_all
 from recsys.config.settings import default_store_uri
 from recsys.pipeline.fit import FitReference
 from recsys.pipeline.run import RunReference
@@ -68,7 +68,7 @@ def train_cf(
         store or default_store_uri(), data_version, config_path, overrides, force, output
     )
     show_identity(run)
-    result = {**finished, "reused": True} if finished else _unchanged(run, force) or _night(run)
+    result = finished or _unchanged(run, force) or _night(run)
     show_result(result)
     return result
 
@@ -95,18 +95,13 @@ def _night(run: RunReference) -> Json:
 
 def _fit_side_by_side(run: RunReference) -> tuple[list[FitReference], dict[str, str]]:
     """Return the fits that ended well and the causes of those that did not; a cancelled flow stops both."""
-    cancelled = threading.Event()
-    try:
-        futures: dict[str, PrefectFuture[FitReference]] = {}
+    futures: dict[str, PrefectFuture[FitReference]] = {}
+    with cancellation() as cancelled:
         for model in run.config.runtime.models:
             fit = fit_on_gpu_task if goes_to_gpu_pool(run, model) else fit_task
             tags = {*fit.tags, model}
             futures[model] = of_run(fit, run, tags=tags).submit(run, model, cancelled)
-        for future in futures.values():
-            future.wait()
-    except BaseException:
-        cancelled.set()
-        raise
+        wait_for_all(futures.values())
     fits, failures = [], {}
     for model, future in futures.items():
         if future.state.is_completed():
