@@ -133,7 +133,9 @@ def _ready_server(process: "subprocess.Popen[bytes]", port: int, log: Path) -> S
         region_name="us-east-1",
     )
     client.create_bucket(Bucket=server.bucket)
-    client.put_object(Bucket=server.bucket, Key="warm-up", Body=b"x" * 4096)  # the first bytes allocate volumes
+    client.put_object(
+        Bucket=server.bucket, Key="warm-up", Body=b"x" * 4096
+    )  # the first bytes allocate volumes
     return server
 
 

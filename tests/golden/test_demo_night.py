@@ -40,7 +40,9 @@ def test_both_models_beat_popularity_by_a_fifth(night):
 
 def test_metrics_are_those_of_the_recorded_night(night):
     _, result, _ = night
-    assert result["baselines"]["popularity"]["recall@10"] == pytest.approx(0.229, abs=0.001)  # no training in it
+    assert result["baselines"]["popularity"]["recall@10"] == pytest.approx(
+        0.229, abs=0.001
+    )  # no training in it
     assert result["models"]["als"]["metrics"]["recall@10"] == pytest.approx(0.46, abs=0.04)
     assert result["models"]["bpr"]["metrics"]["recall@10"] == pytest.approx(0.47, abs=0.04)
 

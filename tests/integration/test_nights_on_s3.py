@@ -38,7 +38,9 @@ def prepared(raw, uri):
 
 def test_a_night_on_s3_equals_one_on_a_directory(raw, s3, tmp_path):
     config = load_config(None, FIXED)
-    results = {uri: run_nightly(prepared(raw, uri), config) for uri in (s3.new_uri(), str(tmp_path / "store"))}
+    results = {
+        uri: run_nightly(prepared(raw, uri), config) for uri in (s3.new_uri(), str(tmp_path / "store"))
+    }
     on_s3, locally = results.values()
     assert on_s3["run_id"] == locally["run_id"]
     for model in ("als", "bpr"):

@@ -118,7 +118,9 @@ def test_a_lease_of_a_killed_attempt_expires_and_each_attempt_has_its_own(store:
     assert running_since(store, NOW + timedelta(hours=2)) == {}
     with running(store, "night-1", hours=5):
         assert set(running_since(store, NOW + timedelta(hours=2))) == {"night-1"}
-    assert set(running_since(store, NOW)) == {"night-1"}, "the killed attempt's own lease is not ended by another"
+    assert set(running_since(store, NOW)) == {"night-1"}, (
+        "the killed attempt's own lease is not ended by another"
+    )
     assert running_since(store, NOW + timedelta(hours=2)) == {}
 
 
