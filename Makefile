@@ -7,15 +7,16 @@ STORE  ?= store
 DEMO   ?= real
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check format clean bench bench-bpr bench-bpr-quality bench-evaluation bench-prepare bench-real-data
+.PHONY: help run test check format clean deploy bench bench-flow bench-bpr bench-bpr-quality bench-evaluation bench-prepare bench-real-data
 
 help:
 	@echo "make run     install into $(VENV), make demo data, run the whole flow, print the result"
 	@echo "make test    install what tests need and run them"
 	@echo "make check   ruff, mypy, import contract"
 	@echo "make format  let ruff format and fix"
+	@echo "make deploy  pools, deployments and automations onto the Prefect server PREFECT_API_URL"
 	@echo "make bench   everything below beside its peers: bench-bpr, bench-bpr-quality, bench-evaluation,"
-	@echo "             bench-prepare, bench-real-data; JSON in build/bench"
+	@echo "             bench-prepare, bench-real-data, bench-flow; JSON in build/bench"
 	@echo "make clean   remove environment, caches and everything a run wrote"
 
 $(VENV)/.installed: pyproject.toml constraints.txt
@@ -44,6 +45,9 @@ check: $(VENV)/.installed-dev
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+deploy: $(VENV)/.installed
+	$(BIN)/python deployments/deploy.py
+
 format: $(VENV)/.installed-dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
@@ -56,7 +60,7 @@ $(VENV)/.installed-bench: $(VENV)/.installed-dev
 bench-prepare: $(VENV)/.installed-dev
 	$(BIN)/python tests/benchmarks/bench_prepare.py
 
-bench: bench-bpr bench-bpr-quality bench-evaluation bench-prepare bench-real-data
+bench: bench-bpr bench-bpr-quality bench-evaluation bench-prepare bench-real-data bench-flow
 
 bench-bpr: $(VENV)/.installed-bench
 	$(BIN)/python tests/benchmarks/bench_bpr.py
@@ -64,6 +68,9 @@ bench-bpr: $(VENV)/.installed-bench
 bench-bpr-quality: $(VENV)/.installed-bench
 	$(BIN)/python tests/benchmarks/bench_bpr_quality.py
 	$(BIN)/python tests/benchmarks/bench_bpr_warm.py
+
+bench-flow: $(VENV)/.installed-dev
+	$(BIN)/python tests/benchmarks/bench_flow.py
 
 bench-real-data: $(VENV)/.installed
 	$(BIN)/python tests/benchmarks/bench_real_data.py

@@ -46,6 +46,7 @@ def test_a_signal_that_went_to_another_thread_still_ends_the_wait_and_stops_the_
         with concurrent.futures.ThreadPoolExecutor() as pool:
 
             def train(cancelled):
+                time.sleep(0.5)  # the main thread waits by now
                 signal.pthread_kill(threading.get_ident(), signal.SIGUSR1)
                 if cancelled.wait(20):
                     stopped.set()
