@@ -38,6 +38,7 @@ from recsys.rng import derive_seed, generator
 from recsys.types import Factors, FloatMatrix, HistoryRow, IndexVector
 
 _DECAY, _DECAY_EVERY = 0.9, 10  # the original's step schedule: lr * 0.9 ** (epoch // 10)
+_MIN_TRIPLETS_BETWEEN_BARRIERS = 2000  # a thread's share of a round: 60 microseconds, what a barrier costs
 _LARGEST_FACTOR = 1e3  # factors of a healthy fit are below 10; past this the gradient has run away
 logger = logging.getLogger(__name__)
 
@@ -78,7 +79,7 @@ def fit_bpr(
         logger.info("BPR goes on after epoch %d", checkpoint.iteration)
     epoch = len(history)
     while epoch < config.epochs and not best.exhausted:
-        use_compiled_threads(control.threads())
+        use_compiled_threads(min(control.threads(), _useful_threads(pools, config)))
         row = _one_epoch(U, V, pools, config, seed, epoch)
         epoch += 1
         if validate and (epoch % config.validate_every == 0 or epoch == config.epochs):
@@ -101,6 +102,12 @@ def fit_bpr(
         device="cpu",
         resumed_from=checkpoint.iteration if checkpoint else None,
     )
+
+
+def _useful_threads(pools: NegativePools, config: BprConfig) -> int:
+    """Return how many threads have enough to do between two barriers; the result depends on none of them."""
+    rounds = (2 * config.blocks - 1) * config.blocks
+    return max(1, pools.n_positives * config.samples_per_epoch // (rounds * _MIN_TRIPLETS_BETWEEN_BARRIERS))
 
 
 def learning_rate_at(config: BprConfig, epoch: int) -> float:
