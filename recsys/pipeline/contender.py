@@ -33,6 +33,12 @@ class DamagedModel:
     reason: str
 
 
+def read_factors(directory: Path, model_type: str) -> tuple[Factors, IdMappings]:
+    """Return the factors of a fetched model and the ids their rows stand for."""
+    U, V = (np.load(directory / f"{model_type}_{side}.npy", allow_pickle=False) for side in "UV")
+    return Factors(U, V), read_mappings(directory / MAPPINGS_FILE)
+
+
 def load_contender(
     store: Store, model_id: str, data: InteractionDataset, *, expected_sha256: str | None = None
 ) -> Contender:
@@ -44,8 +50,7 @@ def load_contender(
     with TemporaryDirectory(prefix="recsys-contender-") as directory:
         path = fetch_model(store, model_id, Path(directory) / model_id, expected_sha256=expected_sha256)
         name = split_model_id(model_id)[0]
-        factors = Factors(*(np.load(path / f"{name}_{side}.npy", allow_pickle=False) for side in "UV"))
-        ids = read_mappings(path / MAPPINGS_FILE)
+        factors, ids = read_factors(path, name)
         with np.load(path / "seen_items.npz", allow_pickle=False) as arrays:
             trained = UserItemSets(arrays["indptr"], arrays["indices"])
     return Contender(

@@ -4,12 +4,10 @@ import logging
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import numpy as np
-
 from recsys.cf.data.dataset import InteractionDataset
-from recsys.cf.data.mappings import MAPPINGS_FILE, read_mappings
 from recsys.cf.evaluation.champion import align_rows
 from recsys.cf.models.bpr_start import WarmStart
+from recsys.pipeline.contender import read_factors
 from recsys.pipeline.run import RunReference
 from recsys.registry.artifact import fetch_model
 from recsys.types import Factors
@@ -27,10 +25,9 @@ def load_warm_start(run: RunReference, model_id: str, data: InteractionDataset) 
     """Return the model's factors by tonight's indices; users and items it does not know are marked."""
     with TemporaryDirectory(prefix="recsys-warm-") as directory:
         path = fetch_model(run.open_store(), model_id, Path(directory) / model_id)
-        U, V = (np.load(path / f"bpr_{side}.npy", allow_pickle=False) for side in "UV")
-        ids = read_mappings(path / MAPPINGS_FILE)
-    users, known_users = align_rows(U, ids.user_to_idx, data.mappings.user_ids)
-    items, known_items = align_rows(V, ids.item_to_idx, data.mappings.item_ids)
+        last, ids = read_factors(path, "bpr")
+    users, known_users = align_rows(last.user_factors, ids.user_to_idx, data.mappings.user_ids)
+    items, known_items = align_rows(last.item_factors, ids.item_to_idx, data.mappings.item_ids)
     logger.info(
         "BPR starts from %s: it knows %d of %d users and %d of %d items",
         *(model_id, known_users.sum(), len(known_users), known_items.sum(), len(known_items)),
