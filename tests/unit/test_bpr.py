@@ -10,7 +10,7 @@ import pytest
 from shops import checkerboard, pools_of, random_positives
 
 from recsys.cf.models.base import FitControl
-from recsys.cf.models.bpr import fit_bpr, learning_rate_at
+from recsys.cf.models.bpr import fit_bpr, learning_rate_at, n_blocks
 from recsys.cf.models.checkpoint import StoreCheckpoints
 from recsys.config.schema import BprConfig
 from recsys.errors import DivergedError, TrainingCancelled
@@ -20,7 +20,7 @@ UNIFORM = {"negative_sampling": "uniform"}
 
 
 def test_learns_a_checkerboard():
-    config = BprConfig(factors=8, epochs=40, learning_rate=0.1, samples_per_epoch=10, **UNIFORM)
+    config = BprConfig(factors=8, epochs=40, learning_rate=0.1, samples_per_epoch=10, blocks=8, **UNIFORM)
     fit = fit_bpr(pools_of(checkerboard(20)), config, seed=1)
     U, V = fit.factors.user_factors, fit.factors.item_factors
     scores = U @ V.T
@@ -33,7 +33,7 @@ def test_learns_a_checkerboard():
 
 def test_same_seed_same_bytes_at_1_and_2_threads():
     pools = pools_of(random_positives(400, 90, 6, seed=1))
-    config = BprConfig(factors=20, epochs=4, **UNIFORM)
+    config = BprConfig(factors=20, epochs=4, blocks=4, **UNIFORM)
     hashes = [
         fit_bpr(pools, config, seed=3, control=FitControl(threads=lambda t=threads: t)).factors.sha256()
         for threads in (1, 2, 2)
@@ -45,7 +45,7 @@ def test_same_seed_same_bytes_at_1_and_2_threads():
 @pytest.mark.parametrize("stop_after", [1, 2, 5, 6, 7])
 def test_resumed_fit_ends_with_the_same_bytes_and_history(stop_after):
     pools = pools_of(random_positives(100, 40, 5, seed=1))
-    config = BprConfig(factors=8, epochs=8, checkpoint_every=2, validate_every=3, **UNIFORM)
+    config = BprConfig(factors=8, epochs=8, blocks=4, checkpoint_every=2, validate_every=3, **UNIFORM)
 
     def validate(factors):
         return {"recall@10": 0.0, "ndcg@10": float(np.abs(factors.user_factors).mean())}
@@ -135,3 +135,16 @@ def test_compiled_and_interpreted_kernels_agree():
         )
         outputs.append(np.array(done.stdout.split(), dtype=np.float64))
     np.testing.assert_allclose(outputs[0], outputs[1], atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("n_positives", "expected"), [(100, 2), (30_000, 2), (300_000, 4), (3_000_000, 8), (10**12, 64)]
+)
+def test_blocks_follow_the_size_of_the_data(n_positives, expected):
+    assert n_blocks(n_positives, BprConfig(samples_per_epoch=5)) == expected
+
+
+def test_blocks_of_the_configuration_win_and_parts_of_an_epoch_are_smaller():
+    assert n_blocks(10**9, BprConfig(blocks=3)) == 3
+    config = BprConfig(negative_sampling="adaptive", samples_per_epoch=5, adaptive_refreshes=5)
+    assert n_blocks(300_000, config) == 2

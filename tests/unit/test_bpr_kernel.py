@@ -14,6 +14,7 @@ from recsys.cf.models.bpr_kernel import (
     Regularization,
     aligned_copy,
     balanced_blocks,
+    largest_magnitude,
     run_epoch,
     schedule_epoch,
     tournament,
@@ -165,3 +166,11 @@ def test_rows_are_aligned_and_padded():
         assert copy.strides[0] % 128 == 0
         assert (copy[:, :columns] == 1).all()
         assert not copy[:, columns:].any()
+
+
+@pytest.mark.parametrize("planted", [-7.0, np.inf, -np.inf, np.nan])
+def test_largest_magnitude_is_that_of_numpy(planted):
+    matrix = np.random.default_rng(0).normal(size=(37, 128)).astype(np.float32)
+    assert largest_magnitude(matrix) == np.abs(matrix).max()
+    matrix[11, 3] = planted
+    np.testing.assert_equal(largest_magnitude(matrix), np.abs(matrix).max())

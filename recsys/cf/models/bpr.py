@@ -23,10 +23,12 @@ from recsys.cf.models.bpr_kernel import (
     Schedule,
     aligned_copy,
     balanced_blocks,
+    largest_magnitude,
     run_epoch,
     schedule_epoch,
 )
 from recsys.cf.models.bpr_start import WarmStart, start_factors
+from recsys.cf.models.item_start import ItemStart
 from recsys.cf.models.memory import peak_memory_bytes
 from recsys.cf.models.threads import use_compiled_threads
 from recsys.cf.sampling.adaptive import draw_adaptive
@@ -38,7 +40,8 @@ from recsys.rng import derive_seed, generator
 from recsys.types import Factors, FloatMatrix, HistoryRow, IndexVector
 
 _DECAY, _DECAY_EVERY = 0.9, 10  # the original's step schedule: lr * 0.9 ** (epoch // 10)
-_MIN_TRIPLETS_BETWEEN_BARRIERS = 2000  # a thread's share of a round: 60 microseconds, what a barrier costs
+_MIN_TRIPLETS_OF_A_CELL = 6000  # 0.3 ms of work, several times what the barrier after it costs
+_FEWEST_BLOCKS, _MOST_BLOCKS = 2, 64
 _LARGEST_FACTOR = 1e3  # factors of a healthy fit are below 10; past this the gradient has run away
 logger = logging.getLogger(__name__)
 
@@ -49,6 +52,7 @@ def fit_bpr(
     *,
     seed: int,
     warm: WarmStart | None = None,
+    items: ItemStart | None = None,
     validate: Validate | None = None,
     control: FitControl | None = None,
 ) -> FitResult:
@@ -56,9 +60,10 @@ def fit_bpr(
 
     Args:
         pools: positives and pools of negatives of one data version.
-        config: hyperparameters; ``blocks`` is part of the result, threads are not.
+        config: hyperparameters; ``blocks`` (or the choice by size) is part of the result, threads are not.
         seed: seeds the initial factors, every draw and the blocks.
         warm: factors of an earlier model to start from, by tonight's indices.
+        items: projected embeddings that V starts from, for items that ``warm`` does not know.
         validate: measures factors; called every ``validate_every`` epochs and after the last.
         control: progress, cancellation, threads, checkpoints.
 
@@ -69,7 +74,7 @@ def fit_bpr(
     control = control or FitControl()
     started_at = utc_now()
     best = BestFactors(config.patience)
-    start = start_factors(pools.n_users, pools.n_items, config, seed, warm)
+    start = start_factors(pools.n_users, pools.n_items, config, seed, warm, items)
     U, V = aligned_copy(start.user_factors), aligned_copy(start.item_factors)
     history: list[HistoryRow] = []
     checkpoint = control.checkpoints.load() if control.checkpoints else None
@@ -79,7 +84,7 @@ def fit_bpr(
         logger.info("BPR goes on after epoch %d", checkpoint.iteration)
     epoch = len(history)
     while epoch < config.epochs and not best.exhausted:
-        use_compiled_threads(min(control.threads(), _useful_threads(pools, config)))
+        use_compiled_threads(min(control.threads(), n_blocks(pools.n_positives, config)))
         row = _one_epoch(U, V, pools, config, seed, epoch)
         epoch += 1
         if validate and (epoch % config.validate_every == 0 or epoch == config.epochs):
@@ -104,10 +109,24 @@ def fit_bpr(
     )
 
 
-def _useful_threads(pools: NegativePools, config: BprConfig) -> int:
-    """Return how many threads have enough to do between two barriers; the result depends on none of them."""
-    rounds = (2 * config.blocks - 1) * config.blocks
-    return max(1, pools.n_positives * config.samples_per_epoch // (rounds * _MIN_TRIPLETS_BETWEEN_BARRIERS))
+def n_blocks(n_positives: int, config: BprConfig) -> int:
+    """Return how many blocks of users an epoch has: as configured, else by the triplets of a schedule.
+
+    The largest power of two that leaves each cell enough triplets to be worth a barrier: 2 at 30,000 positives
+    and 5 samples, 4 at 300,000, 8 at 3 million; never 1, where all triplets of a user come in a row and the
+    model ends worse (DECISIONS.md). A function of data and configuration alone, never of threads.
+    """
+    if config.blocks is not None:
+        return config.blocks
+    n_triplets = n_positives * min(_samples_of_parts(config))
+    blocks = _FEWEST_BLOCKS
+    while 2 * blocks <= _MOST_BLOCKS and n_triplets >= _n_cells(2 * blocks) * _MIN_TRIPLETS_OF_A_CELL:
+        blocks *= 2
+    return blocks
+
+
+def _n_cells(blocks: int) -> int:
+    return (2 * blocks - 1) * blocks * blocks
 
 
 def learning_rate_at(config: BprConfig, epoch: int) -> float:
@@ -167,10 +186,11 @@ def _draw(
 def _schedule(
     pools: NegativePools, negatives: IndexVector, config: BprConfig, random: np.random.Generator
 ) -> Schedule:
-    user_block = balanced_blocks(pools.user_weight, config.blocks, random)
-    item_block = balanced_blocks(pools.item_weight, 2 * config.blocks, random)
+    blocks = n_blocks(pools.n_positives, config)
+    user_block = balanced_blocks(pools.user_weight, blocks, random)
+    item_block = balanced_blocks(pools.item_weight, 2 * blocks, random)
     return schedule_epoch(
-        pools.positive_users, pools.positive_items, negatives, user_block, item_block, config.blocks
+        pools.positive_users, pools.positive_items, negatives, user_block, item_block, blocks
     )
 
 
@@ -180,7 +200,7 @@ def _regularization(config: BprConfig) -> Regularization:
 
 
 def _refuse_divergence(U: FloatMatrix, V: FloatMatrix, row: HistoryRow, config: BprConfig) -> None:
-    largest = max(float(np.abs(U).max()), float(np.abs(V).max()))
+    largest = max(largest_magnitude(U), largest_magnitude(V))
     # written so that NaN diverges too
     if not (largest < _LARGEST_FACTOR and np.isfinite(float(row["loss"] or 0.0))):
         raise DivergedError(

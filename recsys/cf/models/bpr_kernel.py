@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recsys.cf.models.prefetch import prefetch_row
+from recsys.cf.sampling.counter import hash_bits, index_below
 from recsys.types import FloatMatrix, IndexVector
 
 _ROW_ALIGNMENT_BYTES = 128  # neighbouring rows share no cache line, nor the pair of lines fetched together
@@ -91,10 +92,21 @@ def slots(n_workers: int) -> NDArray[np.int32]:
 
 def balanced_blocks(weights: NDArray[np.float64], n_blocks: int, random: np.random.Generator) -> IndexVector:
     """Return the block of each row, int32: a random partition into blocks of nearly equal total weight."""
-    order = random.permutation(len(weights))
-    before = np.cumsum(weights[order]) - weights[order]
+    key = random.integers(0, 2**64, dtype=np.uint64)
+    return _random_blocks(weights, n_blocks / max(weights.sum(), 1e-12), n_blocks, key)
+
+
+@nb.njit(nogil=True, cache=True)
+def _random_blocks(weights: Any, blocks_per_weight: Any, n_blocks: Any, key: Any) -> Any:
+    order = np.arange(len(weights), dtype=np.int32)
     block = np.empty(len(weights), dtype=np.int32)
-    block[order] = np.minimum(before * (n_blocks / max(weights.sum(), 1e-12)), n_blocks - 1).astype(np.int32)
+    before = 0.0
+    for place in range(len(weights)):  # Fisher and Yates' shuffle, each row assigned as soon as it is drawn
+        other = place + index_below(hash_bits(key, np.uint64(place)), len(weights) - place)
+        order[place], order[other] = order[other], order[place]
+        row = order[place]
+        block[row] = min(np.int32(before * blocks_per_weight), n_blocks - 1)
+        before += weights[row]
     return block
 
 
@@ -159,6 +171,17 @@ def run_epoch(
     )
     totals: NDArray[np.float64] = sums.sum(axis=0)
     return totals
+
+
+@nb.njit(nogil=True, cache=True)
+def largest_magnitude(matrix: Any) -> Any:
+    """Return max |x| of a contiguous float32 matrix, NaN where there is one; without a copy."""
+    bits = matrix.reshape(-1).view(np.uint32)
+    largest = np.zeros(1, dtype=np.uint32)
+    for at in range(len(bits)):
+        # without its sign a float orders as its bits do, and NaN lies above infinity
+        largest[0] = max(largest[0], bits[at] & np.uint32(0x7FFFFFFF))
+    return largest.view(np.float32)[0]
 
 
 @nb.njit(parallel=True, nogil=True, cache=True)
