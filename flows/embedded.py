@@ -26,6 +26,11 @@ _QUIET = {
     # errors reach the terminal once, as one line, by the command itself; the server keeps all logs
     "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
 }
+# a server for one run schedules nothing and reacts to nothing; without these it starts 0.6 s sooner
+_IDLE_SERVICES = (
+    "SCHEDULER", "LATE_RUNS", "CANCELLATION_CLEANUP", "PAUSE_EXPIRATIONS", "TRIGGERS", "FOREMAN", "REPOSSESSOR"
+)  # fmt: skip
+_QUIET |= {f"PREFECT_SERVER_SERVICES_{service}_ENABLED": "false" for service in _IDLE_SERVICES}
 _START_SECONDS = 120.0
 _STOP_SECONDS = 15.0
 _running: "EmbeddedServer | None" = None

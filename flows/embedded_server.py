@@ -1,5 +1,6 @@
 """The process of the embedded server: `python -m flows.embedded_server FD`, FD a listening socket."""
 
+import os
 import socket
 import sys
 import threading
@@ -18,6 +19,8 @@ def main() -> None:
 
     threading.Thread(target=end_with_parent, daemon=True).start()
     server.run(sockets=[socket.socket(fileno=int(sys.argv[1]))])
+    # everything received is written; taking the interpreter down in order would cost the caller a second
+    os._exit(0)
 
 
 if __name__ == "__main__":

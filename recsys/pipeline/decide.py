@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from recsys.errors import TrainingError
 from recsys.pipeline.fit import FitReference
 from recsys.pipeline.local_copies import copy_results
+from recsys.pipeline.metrics_file import export_metrics
 from recsys.pipeline.publish import artifact_uri
 from recsys.pipeline.result import assemble_result
 from recsys.pipeline.run import RunReference
@@ -82,6 +83,7 @@ def finish_run(
     page = render_html(result).encode()
     store.put_new(report_key, page)
     result = copy_results(run, result)
+    export_metrics(run, result)
     if failures:
         write_once(store, f"{run.prefix}/failed/{stamp}.json", result)
         causes = "; ".join(f"{model}: {cause}" for model, cause in failures.items())
@@ -99,11 +101,12 @@ def skip_run(run: RunReference, reason: str) -> Json:
     """
     champion = run.registry().state().champion
     decision: Json = {"promote": False, "champion": champion, "model_id": None, "reasons": [reason]}
-    result = assemble_result(run, [], None, decision=decision)
+    result = assemble_result(run, [], None, decision=decision) | {"artifacts": {}}
     key = f"{run.prefix}/skipped/{datetime.now(UTC):%Y%m%dT%H%M%S%fZ}"
     result["report"] = f"{run.store_uri.rstrip('/')}/{key}.html"
     store = run.open_store()
     store.put_new(f"{key}.html", render_html(result).encode())
+    export_metrics(run, result)
     return write_once(store, f"{key}.json", result)
 
 

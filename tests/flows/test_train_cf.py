@@ -17,7 +17,7 @@ GUARD = ROOT / "tests" / "network_guard"
 FIXED = [
     # long enough that two trainings which run at once must overlap
     *("--set", "als.preset=default", "--set", "als.iterations=150", "--set", "als.patience=150"),
-    *("--set", "bpr.preset=original", "--set", "bpr.epochs=400", "--set", "bpr.patience=400"),
+    *("--set", "bpr.preset=original", "--set", "bpr.epochs=2000", "--set", "bpr.patience=2000"),
 ]
 
 
@@ -75,7 +75,7 @@ def test_both_models_are_trained_at_the_same_time(flow_result):
     }
     assert set(intervals) == {"als", "bpr"}
     overlap = min(end for _, end in intervals.values()) - max(start for start, _ in intervals.values())
-    assert overlap.total_seconds() > 0
+    assert overlap.total_seconds() > 0, intervals
     assert flow_result["overlap_seconds"] == pytest.approx(overlap.total_seconds(), abs=0.01)
 
 
@@ -167,3 +167,17 @@ def test_one_failed_branch_leaves_the_other_registered_and_the_run_failed(place)
     assert "als_" in done.stderr, "the message must name what was registered all the same"
     listed = json.loads(call(place, "recsys", "registry", "list", "--store", "broken", "--json").stdout)
     assert [model["model_type"] for model in listed["models"]] == ["als"]
+
+
+def test_data_that_hardly_moved_train_nothing_where_a_change_is_demanded(place, flow_result):
+    # another configuration, or the finished night would be found and nothing asked
+    gate = ("--set", "runtime.min_data_change=0.1", "--set", "evaluation.bootstrap_resamples=1500")
+    done = call(place, "flows.train_cf", "--store", "flow", "--json", *FIXED, *gate)
+    assert done.returncode == 0, done.stderr
+    skipped = json.loads(done.stdout)
+    assert skipped["models"] == {}
+    assert not skipped["decision"]["promote"]
+    assert skipped["decision"]["champion"] == flow_result["decision"]["champion"]
+    assert "runtime.min_data_change" in " ".join(skipped["decision"]["reasons"])
+    forced = call(place, "flows.train_cf", "--store", "flow", "--force", "--json", *FIXED, *gate)
+    assert set(json.loads(forced.stdout)["models"]) == {"als", "bpr"}, "--force asks no gate"
