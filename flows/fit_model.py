@@ -14,7 +14,7 @@ def fit_model(run: RunReference, model: str) -> str:
 
     Args:
         run: the run that train-cf has opened; small, as JSON.
-        model: "als" or "bpr".
+        model: "als", "bpr" or "hybrid".
     """
     bind(run_id=run.run_id, data_version=run.data_version, fingerprint=run.fingerprint[:8])
     with cancellation() as cancelled:

@@ -30,6 +30,7 @@ from prefect.states import Cancelled, Cancelling
 
 from flows.tasks import STAGE, fit_task
 from recsys.cf.models.device import gpu_is_usable
+from recsys.cf.models.hybrid_torch import torch_gpu_is_usable
 from recsys.errors import DeviceUnavailable, TrainingCancelled, TrainingError, WorkerLost
 from recsys.pipeline.fit import FitReference, finished_fit
 from recsys.pipeline.run import RunReference
@@ -43,26 +44,26 @@ _UNFINISHED = [StateType.SCHEDULED, StateType.PENDING, StateType.RUNNING, StateT
 
 
 def goes_to_gpu_pool(run: RunReference, model: str) -> bool:
-    """Return whether this model is trained by a GPU worker: ALS, when no GPU is at hand here.
+    """Return whether this model is trained by a GPU worker: ALS or hybrid, when no GPU is at hand here.
 
-    With ``als.use_gpu: true`` whenever the deployment exists, as a worker may still come; with ``auto`` only
-    while a worker of the pool is online.
+    With ``use_gpu: true`` whenever the deployment exists, as a worker may still come; with ``auto`` only while
+    a worker of the pool is online.
     """
-    if model != "als" or run.config.als.use_gpu == "false" or gpu_is_usable():
-        return False
-    if get_current_settings().api.url is None:  # the embedded server has no workers
+    if _use_gpu(run, model) == "false" or get_current_settings().api.url is None:
+        return False  # the embedded server has no workers
+    if torch_gpu_is_usable() if model == "hybrid" else gpu_is_usable():
         return False
     with get_client(sync_client=True) as client:
         try:
             client.read_deployment_by_name(GPU_DEPLOYMENT)
         except ObjectNotFound:
             return False
-        return run.config.als.use_gpu == "true" or _worker_is_online(client)
+        return _use_gpu(run, model) == "true" or _worker_is_online(client)
 
 
 @task(task_run_name="fit {model} on gpu", tags=["gpu"], **STAGE)
 def fit_on_gpu_task(run: RunReference, model: str, cancelled: threading.Event) -> FitReference:
-    """Let a GPU worker train the model; if none takes it in time, train here or fail, as als.use_gpu says."""
+    """Let a GPU worker train the model; if none takes it in time, train here or fail, as use_gpu says."""
     with get_client(sync_client=True) as client:
         child = _unfinished_child(client, run, model) or _new_child(run, model)
         taken = _ChildRun(client, child.id, cancelled).wait(run.config.runtime.gpu_pickup_seconds)
@@ -72,8 +73,10 @@ def fit_on_gpu_task(run: RunReference, model: str, cancelled: threading.Event) -
             raise TrainingError(f"the GPU run of {model} completed without a fit in {run.store_uri}")
         return fit
     problem = f"no worker of pool {GPU_POOL} took {model} in {run.config.runtime.gpu_pickup_seconds:g} s"
-    if run.config.als.use_gpu == "true":
-        raise DeviceUnavailable(f"{problem}; start one, or set als.use_gpu to auto to train on the CPU then")
+    if _use_gpu(run, model) == "true":
+        raise DeviceUnavailable(
+            f"{problem}; start one, or set {model}.use_gpu to auto to train on the CPU then"
+        )
     get_run_logger().warning("%s: it is trained on the CPU", problem)
     return fit_task(run, model, cancelled)
 
@@ -125,6 +128,14 @@ class _ChildRun:
         for line in lines:
             self._logger.log(line.level, "[gpu] %s", line.message)
         self._n_logs += len(lines)
+
+
+def _use_gpu(run: RunReference, model: str) -> str:
+    """Return the setting of that name; "false" for a model that has none."""
+    section = getattr(run.config, model)
+    if getattr(section, "solver", None) == "native":  # our own kernel knows no GPU
+        return "false"
+    return str(getattr(section, "use_gpu", "false"))
 
 
 def _worker_is_online(client: SyncPrefectClient) -> bool:

@@ -1,4 +1,4 @@
-"""The nightly flow: ALS and BPR side by side, evaluated, given a score range, registered, promoted.
+"""The nightly flow: ALS, BPR and, if configured, the hybrid side by side, evaluated, registered, promoted.
 
 `python -m flows.train_cf` runs it on the embedded default: no server, no S3, no GPU.
 """
@@ -94,7 +94,7 @@ def _night(run: RunReference) -> Json:
 
 
 def _fit_side_by_side(run: RunReference) -> tuple[list[FitReference], dict[str, str]]:
-    """Return the fits that ended well and the causes of those that did not; a cancelled flow stops both."""
+    """Return the fits that ended well and the causes of those that did not; a cancelled flow stops all."""
     futures: dict[str, PrefectFuture[FitReference]] = {}
     with cancellation() as cancelled:
         for model in run.config.runtime.models:

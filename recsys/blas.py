@@ -62,5 +62,7 @@ def one_blas_thread() -> Iterator[None]:
 @cache
 def _blas_libraries() -> list[Any]:
     """Return the controllers of the loaded BLAS libraries; finding them costs milliseconds, a limit nothing."""
+    import scipy.linalg.cython_blas  # noqa: F401 - SciPy has a BLAS of its own: loaded later, it would be missed
+
     controllers: list[Any] = ThreadpoolController().select(user_api="blas").lib_controllers
     return controllers

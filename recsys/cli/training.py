@@ -30,6 +30,7 @@ class Model(StrEnum):
 
     als = "als"
     bpr = "bpr"
+    hybrid = "hybrid"
     both = "both"
 
 
@@ -55,11 +56,13 @@ def run_command(
 
 def train_command(
     store: StoreOption,
-    model: Annotated[Model, typer.Option("--model", help="Which model to train.")] = Model.both,
+    model: Annotated[
+        Model, typer.Option("--model", help="Which model to train; both: ALS and BPR.")
+    ] = Model.both,
     config: ConfigOption = None,
     overrides: SetOption = None,
     data_version: DataVersionOption = "latest",
-    gpu: Annotated[bool, typer.Option("--gpu", help="Demand a GPU for ALS.")] = False,
+    gpu: Annotated[bool, typer.Option("--gpu", help="Demand a GPU for ALS or the hybrid.")] = False,
     force: ForceOption = False,
     output: OutputOption = DEFAULT_OUTPUT,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log to the terminal.")] = False,
@@ -69,7 +72,7 @@ def train_command(
     models = "als, bpr" if model is Model.both else model.value
     settings = [*(overrides or ()), f"runtime.models=[{models}]", "promotion.promote=false"]
     if gpu:
-        settings.append('als.use_gpu="true"')
+        settings.append(f'{"hybrid" if model is Model.hybrid else "als"}.use_gpu="true"')
     _night(store, config, settings, data_version, force, output, verbose, as_json)
 
 

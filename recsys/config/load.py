@@ -17,7 +17,7 @@ from recsys.errors import ConfigError
 from recsys.types import Json
 
 # What a run may differ in and still give the same models; the data version stands for the data section.
-_IRRELEVANT_SECTIONS = {"data", "registry"}
+_IRRELEVANT_SECTIONS = {"data", "registry", "tuning"}
 _IRRELEVANT_RUNTIME = {
     "threads",
     "retries",
@@ -56,6 +56,15 @@ def load_config(path: Path | None, overrides: Sequence[str] = ()) -> TrainingCon
         raise ConfigError("\n".join(lines)) from error
 
 
+def config_from_document(document: Json, source: str) -> TrainingConfig:
+    """Return the configuration of a parsed document; ``source`` names it in the ConfigError of bad ones."""
+    try:
+        return TrainingConfig.model_validate(_as_written(document, TrainingConfig))
+    except ValidationError as error:
+        problems = (sentence for _, sentence in describe_problems(error, TrainingConfig))
+        raise ConfigError("\n".join(f"{source}: {sentence}" for sentence in problems)) from error
+
+
 def fingerprint(config: TrainingConfig) -> str:
     """Return the SHA-256 (64 hex digits) of the settings that change a run's results, and of our version.
 
@@ -68,6 +77,8 @@ def fingerprint(config: TrainingConfig) -> str:
     document = resolved.model_dump(mode="json", exclude=_IRRELEVANT_SECTIONS)
     document["runtime"] = {k: v for k, v in document["runtime"].items() if k not in _IRRELEVANT_RUNTIME}
     document["als"], document["bpr"] = _model_settings(resolved.als), _model_settings(resolved.bpr)
+    if "hybrid" not in config.runtime.models:
+        document.pop("hybrid")  # a model that few train must not give everybody new runs
     document["recsys"] = recsys.__version__
     canonical = json.dumps(document, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(canonical.encode()).hexdigest()

@@ -2,15 +2,15 @@
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
-ModelName = Literal["als", "bpr"]
+from recsys.config.als import AlsConfig as AlsConfig
+from recsys.config.bert import BertConfig as BertConfig
+from recsys.config.hybrid import HybridConfig as HybridConfig
+from recsys.config.section import Section as Section
+from recsys.config.tuning import TuningConfig as TuningConfig
 
-
-class Section(BaseModel):
-    """A section of the configuration: frozen, and unknown keys are refused."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+ModelName = Literal["als", "bpr", "hybrid"]
 
 
 class InteractionColumns(Section):
@@ -66,34 +66,6 @@ class DataConfig(Section):
         return self
 
 
-class AlsConfig(Section):
-    """ALS through `implicit`. ``preset: auto`` chooses the fields you do not set by trials on validation."""
-
-    preset: Literal["auto", "default", "normalized", "high_quality", "fast", "sparse_data"] = Field(
-        "auto", description="Values of the fields that are not set here; auto tries several."
-    )
-    factors: int = Field(64, ge=1, le=4096, description="Dimensions of a factor vector.")
-    regularization: float = Field(0.01, ge=0, description="Weight of |U|^2 + |V|^2 in the loss.")
-    iterations: int = Field(15, ge=1, description="Alternating sweeps at most.")
-    alpha: float = Field(10.0, gt=0, description="How much more an observed pair weighs than an unseen one.")
-    confidence_strategy: Literal["direct", "scaled", "legacy"] = Field(
-        "scaled", description="C = c | 1 + alpha (c - 1) / 5 | 1 + alpha c, for confidence c in [1, 6]."
-    )
-    preference: Literal["threshold", "binary"] = Field(
-        "threshold",
-        description="threshold: a disliked pair has preference 0; binary: all observed are liked.",
-    )
-    preference_threshold: float | None = Field(
-        None,
-        description="Confidence below which a pair counts as disliked; None: by rating (not a positive).",
-    )
-    normalize: bool = Field(False, description="L2-normalise the rows of U and V after training.")
-    use_gpu: Literal["auto", "true", "false"] = Field("auto", description="GPU: demand, refuse or if usable.")
-    validate_every: int = Field(1, ge=1, description="Iterations between looks at the validation split.")
-    patience: int = Field(6, ge=1, description="Checks without improvement before an early stop.")
-    checkpoint_every: int = Field(5, ge=1, description="Iterations between checkpoints.")
-
-
 class BprConfig(Section):
     """BPR by our own kernel. ``preset: auto`` chooses the fields you do not set by trials on validation."""
 
@@ -135,11 +107,12 @@ class BprConfig(Section):
     validate_every: int = Field(5, ge=1, description="Epochs between looks at the validation split.")
     patience: int = Field(3, ge=1, description="Checks without improvement before an early stop.")
     checkpoint_every: int = Field(5, ge=1, description="Epochs between checkpoints.")
-    blocks: int = Field(
-        8,
+    blocks: int | None = Field(
+        None,
         ge=1,
         le=64,
-        description="User blocks that may run in parallel; part of the result, unlike threads.",
+        description="User blocks that may run in parallel, part of the result, unlike threads; "
+        "None: by the number of triplets.",
     )
     warm_start: bool = Field(
         False, description="Start from the newest registered BPR model, its factors matched by ids."
@@ -258,9 +231,12 @@ class TrainingConfig(Section):
     data: DataConfig = DataConfig()
     als: AlsConfig = AlsConfig()
     bpr: BprConfig = BprConfig()
+    hybrid: HybridConfig = HybridConfig()
+    bert: BertConfig = BertConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     promotion: PromotionConfig = PromotionConfig()
     registry: RegistryConfig = RegistryConfig()
+    tuning: TuningConfig = TuningConfig()
     runtime: RuntimeConfig = RuntimeConfig()
 
     @model_validator(mode="after")
@@ -269,4 +245,11 @@ class TrainingConfig(Section):
             k = int(getattr(self.promotion, name).split("@")[1])
             if k not in self.evaluation.k_values:
                 raise ValueError(f"promotion.{name} needs cutoff {k}, add it to evaluation.k_values")
+        return self
+
+    @model_validator(mode="after")
+    def _embeddings_fit_the_solver(self) -> "TrainingConfig":
+        problem = self.bert.problem_with(self.als.solver, self.als.use_gpu)
+        if problem and "als" in self.runtime.models:
+            raise ValueError(problem)
         return self

@@ -39,6 +39,12 @@ def log_dir() -> Path:
     return Path(os.environ.get("RECSYS_LOG_DIR") or "logs/cf")
 
 
+def metrics_file() -> Path | None:
+    """Return where a run's metrics are written for Prometheus: RECSYS_METRICS_FILE; None: nowhere."""
+    named = os.environ.get("RECSYS_METRICS_FILE")
+    return Path(named) if named else None
+
+
 def available_threads(root: Path = Path("/")) -> int:
     """Return how many threads can run at once, >= 1: by CPU affinity and the container's quota, rounded up.
 

@@ -19,7 +19,7 @@ from recsys.config.settings import available_threads
 from recsys.errors import IntegrityError, ModelNotFound, TrainingError
 from recsys.pipeline.comparison import Comparison
 from recsys.pipeline.contender import Contender, DamagedModel, load_contender
-from recsys.pipeline.fit import FitReference, load_factors
+from recsys.pipeline.fit import FitReference, load_factors, load_random_start
 from recsys.pipeline.run import RunReference, load_dataset
 from recsys.pipeline.testbed import CHAMPION, POPULARITY, Testbed, open_testbed
 from recsys.storage.documents import put_deterministic
@@ -44,6 +44,8 @@ def evaluate_models(run: RunReference, fits: Sequence[FitReference]) -> Json:
     factors = {fit.model: load_factors(run, fit) for fit in fits}
     usable = [name for name, one in factors.items() if is_usable(one)]
     scorers: dict[str, Scorer] = {name: FactorScorer(factors[name]) for name in usable}
+    plain = {fit.model: load_random_start(run, fit) for fit in fits if fit.model in usable}
+    scorers |= {_random_start(name): FactorScorer(one) for name, one in plain.items() if one is not None}
     champion = _champion(run, data)
     if isinstance(champion, Contender):
         scorers[CHAMPION] = champion.scorer
@@ -51,7 +53,7 @@ def evaluate_models(run: RunReference, fits: Sequence[FitReference]) -> Json:
     _write_per_user_metrics(run, {name: evaluations.get(name) for name in factors})
     comparison = Comparison(run.config)
     models = {
-        name: _measured(testbed, comparison, scorers[name], evaluations[name], evaluations[POPULARITY])
+        name: _measured(testbed, comparison, name, scorers[name], evaluations)
         if name in usable
         else _unmeasured(comparison, evaluations[POPULARITY])
         for name in factors
@@ -102,10 +104,21 @@ def _champion(run: RunReference, data: InteractionDataset) -> Contender | Damage
         return DamagedModel(state.champion, str(error))
 
 
+def _random_start(model: str) -> str:
+    """Return the name under which the fit of a model that used no embeddings is measured."""
+    return f"{model} from a random start"
+
+
 def _measured(
-    testbed: Testbed, comparison: Comparison, scorer: Scorer, model: Evaluation, popularity: Evaluation
+    testbed: Testbed,
+    comparison: Comparison,
+    name: str,
+    scorer: Scorer,
+    evaluations: Mapping[str, Evaluation],
 ) -> Json:
     data, k_values = testbed.data, testbed.config.evaluation.k_values
+    model, popularity = evaluations[name], evaluations[POPULARITY]
+    plain = evaluations.get(_random_start(name))
     return {
         **comparison.against(model, popularity),
         "strata": {
@@ -116,7 +129,15 @@ def _measured(
                 model, popularity, data.item_train_counts, k_values[0]
             ),
         },
-        "cold_start_performance": cold_items(model, popularity, data.item_train_counts, k_values),
+        "cold_start_performance": cold_items(
+            model, popularity, data.item_train_counts, k_values, random_init=plain
+        ),
+        "random_start": None
+        if plain is None
+        else {
+            "metrics": plain.metrics,
+            "versus": comparison.interval(model, plain, comparison.headline).to_json(),
+        },
         **_scores(testbed, scorer),
         "finite": True,
     }
@@ -134,6 +155,7 @@ def _unmeasured(comparison: Comparison, popularity: Evaluation) -> Json:
         "n_users": popularity.n_users,
         "strata": {},
         "cold_start_performance": None,
+        "random_start": None,
         "score_range": None,
         "score_range_error": "the factors are no usable numbers",
         "finite": False,

@@ -1,6 +1,5 @@
 """The training stage of one model: settings chosen, fit with checkpoints, factors left in the store."""
 
-import io
 import logging
 import time
 from collections.abc import Callable, Mapping
@@ -12,28 +11,34 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from recsys.cf.data.dataset import InteractionDataset
+from recsys.cf.embeddings.align import AlignedEmbeddings
+from recsys.cf.embeddings.load import aligned_embeddings
 from recsys.cf.evaluation.evaluate import validate as validate_factors
-from recsys.cf.models.als import fit_als
-from recsys.cf.models.als_confidence import scale_confidence
+from recsys.cf.models.als_train import train_als
 from recsys.cf.models.base import FitControl, FitResult, Validate, utc_now
 from recsys.cf.models.bpr import fit_bpr
 from recsys.cf.models.checkpoint import StoreCheckpoints
-from recsys.cf.models.memory import als_bytes, bpr_bytes, require_memory
+from recsys.cf.models.hybrid import fit_hybrid
 from recsys.cf.models.threads import ThreadShares, use_compiled_threads
 from recsys.cf.sampling.pools import build_pools
 from recsys.cf.tuning.auto import Choice, choose_settings, search_space
 from recsys.config.settings import available_threads
-from recsys.errors import IntegrityError
+from recsys.errors import DivergedError, TrainingTimeout
+from recsys.pipeline.content import content_facts
+from recsys.pipeline.embedding_start import EmbeddingStart, without_embeddings
+from recsys.pipeline.fit_files import get_factors, put_factors
 from recsys.pipeline.lineage import last_settings
+from recsys.pipeline.memory_check import require_memory_of_run
 from recsys.pipeline.run import RunReference, load_dataset
 from recsys.pipeline.warm import load_warm_start, newest_model
 from recsys.rng import derive_name
-from recsys.storage.documents import put_deterministic, read_document, write_once
+from recsys.storage.documents import read_document, write_once
 from recsys.types import Factors, HistoryRow, Json
 
 # Called with the model, whether this is a trial of the search, and the row.
 FitProgress = Callable[[str, bool, HistoryRow], None]
 _TRIAL_EPOCHS = 20  # ranks settings of BPR; ALS trials are whole fits
+RANDOM_START = "random_start"  # below a model's prefix: the fit that used no embeddings
 _VALIDATION_CUTOFF = 10  # of the metric that early stopping and the search watch
 logger = logging.getLogger(__name__)
 
@@ -48,6 +53,7 @@ class FitReference(BaseModel):
     factors_sha256: Mapping[str, str]  # of the raw bytes of U and V
     started_at: datetime
     ended_at: datetime
+    random_start_sha256: Mapping[str, str] | None = None  # likewise, of the fit that used no embeddings
 
 
 def fit_model(
@@ -75,11 +81,12 @@ def fit_model(
         checkpoints = StoreCheckpoints(store, f"{prefix}/checkpoints", fitter.identity(choice))
         result = fitter.fit(choice.settings, trial=False, checkpoints=checkpoints)
         ended_at = utc_now()
-    for name, matrix in (("U", result.factors.user_factors), ("V", result.factors.item_factors)):
-        buffer = io.BytesIO()
-        np.save(buffer, matrix, allow_pickle=False)
-        put_deterministic(store, f"{prefix}/{name}.npy", buffer.getvalue())
-    facts = {"started_at": started_at.isoformat(), "ended_at": ended_at.isoformat()}
+        random_start = fitter.fit_random_start(choice.settings)
+    put_factors(store, prefix, result.factors)
+    facts: Json = {"started_at": started_at.isoformat(), "ended_at": ended_at.isoformat()}
+    if random_start is not None:
+        put_factors(store, f"{prefix}/{RANDOM_START}", random_start)
+        facts["random_start_sha256"] = random_start.sha256()
     document = write_once(store, f"{prefix}/fit.json", {**_facts(fitter, choice, result), **facts})
     logger.info("%s trained in %.1f s", model, (ended_at - started_at).total_seconds())
     return _reference(model, prefix, document)
@@ -95,19 +102,35 @@ def finished_fit(run: RunReference, model: str) -> FitReference | None:
 
 def load_factors(run: RunReference, fit: FitReference) -> Factors:
     """Return the factors of a finished fit. Raises IntegrityError when they are not those written."""
-    store = run.open_store()
-    try:
-        factors = Factors(
-            *(
-                np.load(io.BytesIO(store.get(f"{fit.prefix}/{side}.npy").data), allow_pickle=False)
-                for side in "UV"
-            )
-        )
-    except (ValueError, EOFError) as error:
-        raise IntegrityError(f"{fit.prefix}: U or V cannot be read ({error}); delete it and rerun") from error
-    if factors.sha256() != dict(fit.factors_sha256):
-        raise IntegrityError(f"{fit.prefix}: U or V differ from what was trained; delete it and rerun")
-    return factors
+    return get_factors(run.open_store(), fit.prefix, fit.factors_sha256)
+
+
+def load_random_start(run: RunReference, fit: FitReference) -> Factors | None:
+    """Return what the same settings gave from a random start, None where that was not trained."""
+    if fit.random_start_sha256 is None:
+        return None
+    return get_factors(run.open_store(), f"{fit.prefix}/{RANDOM_START}", fit.random_start_sha256)
+
+
+def fit_settings(
+    run: RunReference,
+    model: str,
+    data: InteractionDataset,
+    shares: ThreadShares,
+    *,
+    on_progress: FitProgress | None = None,
+    cancelled: Callable[[], bool] = lambda: False,
+) -> FitResult:
+    """Return one fit of the run's own settings on ``data``: no search, no checkpoint, nothing written."""
+    use_compiled_threads(shares.share())
+    return _Fitter(run, model, data, cancelled, shares, on_progress).fit({}, trial=False)
+
+
+def chosen_settings(
+    run: RunReference, model: str, data: InteractionDataset, shares: ThreadShares
+) -> Mapping[str, Any]:
+    """Return what a night of this run would choose for the fields left to the search; kept below its prefix."""
+    return _Fitter(run, model, data, lambda: False, shares, None).choose().settings
 
 
 class _Fitter:
@@ -133,11 +156,15 @@ class _Fitter:
         if self.validation_users:
             seen = data.user_seen_train
             self.validate = lambda factors: validate_factors(factors, held_out, seen, _VALIDATION_CUTOFF)
-        if model == "bpr":
+        if model in ("bpr", "hybrid"):
             self.pools = build_pools(
                 data.X_train_binary, data.user_seen_train, data.user_hard_neg_train, data.item_popularity
             )
-        _require_memory(run, data)
+        self.content: AlignedEmbeddings | None = None
+        if model == "hybrid":
+            self.content = aligned_embeddings(run.open_store(), data, run.config.bert)
+        self.starts = EmbeddingStart(run, model, data)
+        require_memory_of_run(run, data, self.content.dimensions if self.content else 0)
 
     def choose(self) -> Choice:
         """Return the settings of the night, from an earlier attempt of this run if there was one."""
@@ -173,7 +200,9 @@ class _Fitter:
         """Return a name of everything the final fit depends on."""
         config = self.config.model_copy(update=dict(choice.settings)).model_dump_json()
         shape = (self.data.content_hash, self.data.n_users, self.data.n_items)
-        return derive_name(config, self.run.config.runtime.seed, self.warm_from, *shape)
+        content = [facts["sha256"]] if (facts := content_facts(self.content)) else []
+        seed, start = self.run.config.runtime.seed, self.starts.identity()
+        return derive_name(config, seed, self.warm_from, *shape, *content, *start)
 
     def fit(
         self, settings: Mapping[str, Any], *, trial: bool, checkpoints: StoreCheckpoints | None = None
@@ -189,39 +218,51 @@ class _Fitter:
             checkpoints=checkpoints,
         )
         config = self.config.model_copy(update=dict(settings))
+        items = self.starts.items(config.factors)
         if self.model == "als":
-            user_items = scale_confidence(self.data.X_train_confidence, self.data.X_train_binary, config)
-            return fit_als(user_items, config, seed=seed, validate=self.validate, control=control)
+            return train_als(
+                self.data.X_train_confidence,
+                self.data.X_train_binary,
+                config,
+                seed=seed,
+                items=items,
+                anchored=self.run.config.bert.anchored,
+                freeze_first_iter=self.run.config.bert.freeze_first_iter,
+                validate=self.validate,
+                control=control,
+            )
+        if self.content:
+            return fit_hybrid(
+                self.pools, self.content, config, seed=seed, validate=self.validate, control=control
+            )
         if trial:
             config = config.model_copy(update={"epochs": min(config.epochs, _TRIAL_EPOCHS)})
         warm = None if trial or not self.warm_from else load_warm_start(self.run, self.warm_from, self.data)
-        return fit_bpr(self.pools, config, seed=seed, warm=warm, validate=self.validate, control=control)
+        return fit_bpr(
+            self.pools, config, seed=seed, warm=warm, items=items, validate=self.validate, control=control
+        )
+
+    def fit_random_start(self, settings: Mapping[str, Any]) -> Factors | None:
+        """Return the factors of the same settings from a random start, to tell what embeddings gained.
+
+        None where no embeddings were used, ``bert.compare_random`` is off, or last night's factors counted too.
+        """
+        if not self.starts.to_compare or self.warm_from:
+            return None
+        run = without_embeddings(self.run, self.model, settings)
+        plain = _Fitter(run, self.model, self.data, self.cancelled, self.shares, None)
+        plain.deadline = self.deadline
+        try:
+            return plain.fit({}, trial=False).factors
+        except (DivergedError, TrainingTimeout) as error:  # nobody serves it: the night goes on without
+            logger.warning("%s from a random start, for comparison: %s", self.model, error)
+            return None
 
 
 @cache
 def _thread_shares(total: int) -> ThreadShares:
     """Return the one object through which the fits of this process share ``total`` threads."""
     return ThreadShares(total)
-
-
-def _require_memory(run: RunReference, data: InteractionDataset) -> None:
-    """Refuse to start when the trainings of the run, at once and with the largest searched model, cannot fit."""
-    n_bytes = 0
-    for model in run.config.runtime.models:
-        config = run.section(model)
-        ladder = search_space(model).ladders.get("factors", ())
-        if "factors" in run.searched[model] and ladder:
-            config = config.model_copy(update={"factors": max(ladder)})
-        if model == "als":
-            n_bytes += als_bytes(data.n_users, data.n_items, data.X_train_confidence.nnz, config)
-        else:
-            n_bytes += bpr_bytes(data.n_users, data.n_items, data.X_train_binary.nnz, config)
-    require_memory(
-        f"training {' and '.join(run.config.runtime.models)}",
-        n_bytes,
-        "set fewer als.factors and bpr.factors, fewer bpr.samples_per_epoch or data.max_users, or train one "
-        "model at a time with runtime.models",
-    )
 
 
 def _facts(fitter: _Fitter, choice: Choice, result: FitResult) -> Json:
@@ -241,6 +282,8 @@ def _facts(fitter: _Fitter, choice: Choice, result: FitResult) -> Json:
         "device": result.device,
         "resumed_from": result.resumed_from,
         "warm_from": fitter.warm_from,
+        "content": content_facts(fitter.content),
+        "bert_initialization": fitter.starts.facts(config.factors),
         "peak_memory_bytes": max(int(row.get("peak_memory_bytes") or 0) for row in result.history),
     }
 
@@ -252,4 +295,5 @@ def _reference(model: str, prefix: str, document: Json) -> FitReference:
         factors_sha256=document["factors_sha256"],
         started_at=document["started_at"],
         ended_at=document["ended_at"],
+        random_start_sha256=document.get("random_start_sha256"),
     )

@@ -18,7 +18,7 @@ from recsys.registry.catalogue import Registry
 from recsys.storage.base import Store
 from recsys.types import Json
 
-_PACKAGES = ("implicit", "numba", "numpy", "polars", "prefect", "scipy")
+_PACKAGES = ("implicit", "numba", "numpy", "polars", "prefect", "scipy", "torch")
 _GIT_TIMEOUT_SECONDS = 5
 logger = logging.getLogger(__name__)
 

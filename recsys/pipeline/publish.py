@@ -11,12 +11,14 @@ from tempfile import TemporaryDirectory
 import numpy as np
 
 from recsys.cf.data.mappings import MAPPINGS_FILE, write_mappings
+from recsys.cf.embeddings.map import item_map_file
 from recsys.pipeline.fit import FitReference, load_factors
+from recsys.pipeline.item_map import write_map_of
 from recsys.pipeline.lineage import code_facts
 from recsys.pipeline.result import assemble_result
 from recsys.pipeline.run import RunReference, load_dataset
 from recsys.registry.artifact import new_version, split_model_id, stage_model, verify_model
-from recsys.reporting.model_card import render_model_report
+from recsys.reporting.model_card import model_document, render_model_card, render_model_report
 from recsys.storage.documents import read_document, to_bytes
 from recsys.types import Factors, HistoryRow, Json
 
@@ -85,11 +87,12 @@ def _write_files(run: RunReference, parts: _Parts, directory: Path) -> None:
     model, data = parts.model, load_dataset(run)
     for side, matrix in (("U", parts.factors.user_factors), ("V", parts.factors.item_factors)):
         np.save(directory / f"{model}_{side}.npy", matrix, allow_pickle=False)
+    map_facts = write_map_of(run, data, parts.factors, directory / item_map_file(model))
     documents = {
         "params": {**parts.fit["settings"], "random_seed": parts.fit["seed"]}
         | {"training_time_seconds": parts.fit["fit_seconds"]},
         "metrics": _flat_metrics(parts.evaluation),
-        "metadata": _metadata(run, parts),
+        "metadata": {**_metadata(run, parts), "item_map": map_facts},
     }
     for name, document in documents.items():
         (directory / f"{model}_{name}.json").write_bytes(to_bytes(document))
@@ -101,7 +104,9 @@ def _write_files(run: RunReference, parts: _Parts, directory: Path) -> None:
     np.savez(directory / "seen_items.npz", indptr=seen.indptr, indices=seen.indices)
     np.save(directory / "item_popularity.npy", data.item_popularity, allow_pickle=False)
     data.items.write_parquet(directory / "items.parquet")
+    (directory / "report.json").write_bytes(to_bytes(model_document(parts.result, model)))
     (directory / "report.html").write_text(render_model_report(parts.result, model), encoding="utf-8")
+    (directory / "model_card.md").write_text(render_model_card(parts.result, model), encoding="utf-8")
 
 
 def _flat_metrics(evaluation: Json) -> Json:
@@ -137,12 +142,13 @@ def _metadata(run: RunReference, parts: _Parts) -> Json:
         "stopped_early": fit["stopped_early"],
         "resumed_from": fit["resumed_from"],
         "warm_from": fit["warm_from"],
+        "content": fit.get("content"),
         "trials": fit["trials"],
         "search_note": fit["search_note"],
         "score_range": parts.evaluation["score_range"],
         "cold_start_performance": parts.evaluation["cold_start_performance"],
         "sampling": {name: last[name] for name in last if name.startswith("share_")},
-        "bert_initialization": {"enabled": False},
+        "bert_initialization": fit.get("bert_initialization", {"enabled": False}),
     }
 
 

@@ -26,6 +26,8 @@ _FIT_KEYS = (
     "device",
     "resumed_from",
     "warm_from",
+    "content",
+    "bert_initialization",
     "peak_memory_bytes",
 )
 
@@ -82,12 +84,14 @@ def assemble_result(
 
 
 def _timings(fits: Sequence[FitReference]) -> dict[str, float]:
-    """Return seconds by training, and in all from the first start until now."""
+    """Return seconds by training, from the last training's end until now, and in all from the first start."""
     if not fits:
         return {}
     seconds = {fit.model: (fit.ended_at - fit.started_at).total_seconds() for fit in fits}
-    total = datetime.now(UTC) - min(fit.started_at for fit in fits)
-    return {**seconds, "total": total.total_seconds()}
+    now = datetime.now(UTC)
+    after = now - max(fit.ended_at for fit in fits)  # evaluation, registration, decision
+    total = now - min(fit.started_at for fit in fits)
+    return {**seconds, "after_training": after.total_seconds(), "total": total.total_seconds()}
 
 
 def overlap_seconds(fits: Sequence[FitReference]) -> float:

@@ -15,10 +15,12 @@ from recsys.cf.data.dataset import InteractionDataset
 from recsys.cf.data.load import load_processed_data
 from recsys.cf.data.manifest import read_manifest
 from recsys.cf.data.version import resolve_version
+from recsys.cf.embeddings.load import fingerprint_with_embeddings, require_embeddings
 from recsys.config.load import fingerprint
 from recsys.config.presets import is_searched, resolve_presets, unset_fields
 from recsys.config.schema import TrainingConfig
 from recsys.errors import ConfigError
+from recsys.pipeline.content import require_content
 from recsys.registry.catalogue import Registry
 from recsys.registry.lease import running
 from recsys.storage.base import Store
@@ -76,14 +78,17 @@ def open_run(
     """Return the run of this data version and configuration.
 
     The id is a function of both, so that a rerun finds checkpoints and results of an earlier attempt;
-    ``force`` makes a new one. Raises DataVersionNotFound; ConfigError when ``output`` cannot be written.
+    ``force`` makes a new one. Raises DataVersionNotFound; ConfigError when ``output`` cannot be written; what
+    ``require_content`` and ``require_embeddings`` raise.
     """
     _check_output(output)
     store = open_store(store_uri)
     version = resolve_version(store, data_version)
-    content_hash = read_manifest(store, version).content_hash
-    print_of_config = fingerprint(config)
-    run_id = f"r_{content_hash[:12]}_{print_of_config[:8]}"
+    manifest = read_manifest(store, version)
+    require_content(config, manifest)
+    require_embeddings(config, manifest)
+    print_of_config = fingerprint_with_embeddings(config.bert, fingerprint(config))
+    run_id = f"r_{manifest.content_hash[:12]}_{print_of_config[:8]}"
     if force:
         run_id += f"_{datetime.now(UTC):%Y%m%dT%H%M%S%fZ}"
     searched = {
@@ -96,7 +101,7 @@ def open_run(
         data_version=version,
         fingerprint=print_of_config,
         config=resolve_presets(config),
-        searched=searched,
+        searched=searched | {"hybrid": frozenset()},  # its search space is empty
         output=output,
     )
 

@@ -7,8 +7,8 @@ import polars as pl
 
 from recsys.cf.data.dataset import InteractionDataset, UserItemSets
 from recsys.cf.data.load import load_product_embeddings
+from recsys.cf.embeddings.align import align_embeddings
 from recsys.cf.evaluation.baselines import (
-    align_vectors,
     popularity_scorer,
     random_scorer,
     recent_popularity_scorer,
@@ -16,6 +16,7 @@ from recsys.cf.evaluation.baselines import (
 )
 from recsys.cf.evaluation.cold_start import COLUMNS
 from recsys.cf.evaluation.evaluate import Evaluation, evaluate
+from recsys.cf.evaluation.lists import unit_rows
 from recsys.cf.models.memory import require_memory
 from recsys.cf.scoring.blocks import ItemScorer, Scorer
 from recsys.cf.scoring.walk import TILE_USERS
@@ -69,7 +70,8 @@ def open_testbed(store: Store, data: InteractionDataset, config: TrainingConfig)
     recent = recent_popularity_scorer(interactions, data.n_items, settings.recent_days)
     popularity = recent if settings.popularity == "recent" else popularity_scorer(data, settings.popularity)
     embeddings = load_product_embeddings(store, data.version)
-    vectors = None if embeddings is None else align_vectors(embeddings, data.mappings)
+    aligned = None if embeddings is None else align_embeddings(embeddings, data.mappings)
+    vectors = None if aligned is None else unit_rows(aligned.vectors)
     baselines: dict[str, Scorer] = {POPULARITY: popularity}
     if settings.popularity != "recent":
         baselines[_RECENT] = recent

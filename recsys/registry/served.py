@@ -2,14 +2,16 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from recsys.errors import IntegrityError
+from recsys.cf.data.embeddings import ProductEmbeddings
+from recsys.cf.embeddings.map import ItemMap, item_map_file, read_item_map
+from recsys.errors import IntegrityError, RegistryError
 from recsys.types import FloatMatrix, IndexVector, ScoreRange
 
 
@@ -37,6 +39,7 @@ class ServedModel:
     seen_indices: IndexVector
     item_popularity: NDArray[np.float32]
     score_range: ScoreRange
+    item_map: ItemMap | None = None  # gives factors to items the model never saw
 
     def knows(self, user_id: str) -> bool:
         """Return whether the user has factors; others get the popular items."""
@@ -54,6 +57,48 @@ class ServedModel:
         scores = self.item_factors @ self.user_factors[row]
         seen = self.seen_indices[self.seen_indptr[row] : self.seen_indptr[row + 1]]
         return self._top(scores, self.score_range.normalize(scores), seen, k)
+
+    def with_new_items(self, embeddings: ProductEmbeddings) -> "ServedModel":
+        """Return a model that also offers the items of ``embeddings`` which this one does not know from sales.
+
+        These are items the model has no row for, and items nobody had bought in its train data; their factors
+        come from the model's map. New items have no title here and are never offered to users without factors.
+        Copies the item factors into memory.
+
+        Raises:
+            RegistryError: The model has no map, or the embeddings are of another encoder than the map's.
+        """
+        item_map = self._map_for(embeddings)
+        row_of = {item_id: row for row, item_id in enumerate(self.item_ids)}
+        rows = [row_of.get(item_id, -1) for item_id in embeddings.item_ids]
+        given = np.array(rows, dtype=np.int64)
+        mapped = item_map.factors(embeddings.embeddings)
+        new = np.flatnonzero(given < 0)
+        factors = np.vstack([self.item_factors, mapped[new]])
+        unsold = np.flatnonzero((given >= 0) & (self.item_popularity[given] == 0))
+        factors[given[unsold]] = mapped[unsold]
+        return replace(
+            self,
+            item_factors=factors,
+            item_ids=[*self.item_ids, *(embeddings.item_ids[at] for at in new)],
+            titles=[*self.titles, *(None for _ in new)],
+            item_popularity=np.concatenate([self.item_popularity, np.zeros(len(new), dtype=np.float32)]),
+        )
+
+    def _map_for(self, embeddings: ProductEmbeddings) -> ItemMap:
+        if self.item_map is None:
+            raise RegistryError(
+                f"{self.model_id} has no item map, so it cannot serve new items; prepare its data with product "
+                "embeddings (`recsys embed`, `recsys prepare --embeddings`) and train again"
+            )
+        theirs, ours = (embeddings.name, embeddings.version), (self.item_map.name, self.item_map.version)
+        if theirs != ours or embeddings.embeddings.shape[1] != len(self.item_map.weights):
+            raise RegistryError(
+                f"{self.model_id} maps embeddings of {_encoder(*ours)} with {len(self.item_map.weights)} dimensions, "
+                f"these are of {_encoder(*theirs)} with {embeddings.embeddings.shape[1]}; embed the new items with "
+                "the same encoder"
+            )
+        return self.item_map
 
     def _popularity_share(self) -> NDArray[np.float64]:
         return self.item_popularity.astype(np.float64) / max(float(self.item_popularity.max()), 1e-12)
@@ -93,11 +138,21 @@ def open_model(model_id: str, model_type: str, directory: Path) -> ServedModel:
             seen_indices=indices,
             item_popularity=np.load(directory / "item_popularity.npy", allow_pickle=False),
             score_range=ScoreRange.from_json(metadata["score_range"]),
+            item_map=_item_map(directory / item_map_file(model_type)),
         )
     except (OSError, ValueError, KeyError, TypeError, pl.exceptions.PolarsError) as error:
         raise IntegrityError(f"{model_id} cannot be served, its files are incomplete: {error}") from error
     _check_sizes(model)
     return model
+
+
+def _item_map(path: Path) -> ItemMap | None:
+    """Return the model's map; a model trained without texts has none."""
+    return read_item_map(path) if path.exists() else None
+
+
+def _encoder(name: str, version: str) -> str:
+    return f"{name or 'an unnamed encoder'} {version}".rstrip()
 
 
 def _ids(mappings: pl.DataFrame, kind: str) -> list[str]:

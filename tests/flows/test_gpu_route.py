@@ -109,6 +109,10 @@ def test_cancellation_is_handed_on(route, state, asked):
         ("als", "true", False, False, False),  # the fit itself says that there is no GPU
         ("als", "false", True, True, False),
         ("bpr", "true", True, True, False),
+        ("hybrid", "auto", True, True, True),
+        ("hybrid", "auto", True, False, False),
+        ("hybrid", "true", True, False, True),
+        ("hybrid", "false", True, True, False),
     ],
 )
 def test_what_goes_to_the_gpu_pool(monkeypatch, model, use_gpu, deployed, online, expected):
@@ -116,8 +120,20 @@ def test_what_goes_to_the_gpu_pool(monkeypatch, model, use_gpu, deployed, online
     monkeypatch.setattr(gpu_route, "get_client", lambda sync_client: client)
     settings = SimpleNamespace(api=SimpleNamespace(url="http://127.0.0.1:1/api"))
     monkeypatch.setattr(gpu_route, "get_current_settings", lambda: settings)
-    run = SimpleNamespace(config=load_config(None, [f"als.use_gpu={use_gpu}"]))
+    monkeypatch.setattr(gpu_route, "torch_gpu_is_usable", lambda: False)
+    section = "hybrid" if model == "hybrid" else "als"
+    run = SimpleNamespace(config=load_config(None, [f"{section}.use_gpu={use_gpu}"]))
     assert gpu_route.goes_to_gpu_pool(run, model) is expected
+
+
+def test_the_native_solver_never_goes_to_the_gpu_pool(monkeypatch):
+    client = StubClient(Completed(), deployed=True, online=True)
+    monkeypatch.setattr(gpu_route, "get_client", lambda sync_client: client)
+    settings = SimpleNamespace(api=SimpleNamespace(url="http://127.0.0.1:1/api"))
+    monkeypatch.setattr(gpu_route, "get_current_settings", lambda: settings)
+    for solver, expected in (("implicit", True), ("native", False)):
+        run = SimpleNamespace(config=load_config(None, [f"als.solver={solver}"]))
+        assert gpu_route.goes_to_gpu_pool(run, "als") is expected
 
 
 def test_a_machine_with_a_gpu_and_the_embedded_server_train_here(monkeypatch):

@@ -5,9 +5,7 @@ import polars as pl
 import pytest
 from item_sets import item_sets
 
-from recsys.cf.data.dataset import IdMappings
-from recsys.cf.data.embeddings import ProductEmbeddings
-from recsys.cf.evaluation.baselines import align_vectors, recent_popularity_scorer, similarity_scorer
+from recsys.cf.evaluation.baselines import recent_popularity_scorer, similarity_scorer
 from recsys.cf.scoring.blocks import ItemScorer, PartialScorer, ProfileScorer
 
 EVERYONE = np.array([0, 1, 2], dtype=np.int32)
@@ -42,14 +40,6 @@ def test_the_window_ends_at_the_newest_train_row_whatever_is_held_out():
     interactions = rows((0, 35, "train"), (0, 35, "train"), (1, 31, "train"), (2, 0, "test"))
     scores = recent_popularity_scorer(interactions, 3, 2).scores(EVERYONE)[0]
     assert np.argsort(-scores).tolist() == [1, 0, 2]
-
-
-def test_vectors_are_aligned_by_id_and_scaled_to_length_one():
-    embeddings = ProductEmbeddings(
-        np.array([[0, 2], [3, 4], [1, 1]], dtype=np.float32), ("b", "a", "sold out"), "m", "1"
-    )
-    aligned = align_vectors(embeddings, IdMappings(["u"], ["a", "b", "c"]))
-    np.testing.assert_allclose(aligned, [[0.6, 0.8], [0, 1], [0, 0]])
 
 
 def test_a_profile_is_the_mean_of_what_was_liked():

@@ -66,3 +66,25 @@ def test_item_bias_and_adaptive_draws_work_in_a_fit(mode):
     assert fit.history[0][f"share_{mode}"] == 1.0
     assert fit.history[0]["triplets"] == pools.n_positives * 5
     assert fit_bpr(pools, config, seed=1).factors.sha256() == fit.factors.sha256()
+
+
+@pytest.mark.parametrize(
+    ("earlier_bias", "bias"), [(True, False), (False, True), (True, True), (False, False)]
+)
+def test_a_bias_that_one_model_lacks_is_left_out_of_a_warm_start(earlier_bias, bias):
+    earlier = start_factors(4, 3, BprConfig(factors=2, item_bias=earlier_bias), 1, None)
+    if earlier_bias:
+        earlier.item_factors[:, 2] = 5.0
+    warm = WarmStart(earlier, np.ones(4, bool), np.ones(3, bool))
+    start = start_factors(4, 3, BprConfig(factors=2, item_bias=bias), 2, warm)
+    np.testing.assert_array_equal(start.user_factors[:, :2], earlier.user_factors[:, :2])
+    np.testing.assert_array_equal(start.item_factors[:, :2], earlier.item_factors[:, :2])
+    if bias:
+        assert (start.user_factors[:, 2] == 1).all()
+        assert (start.item_factors[:, 2] == (5.0 if earlier_bias else 0.0)).all()
+
+
+def test_one_more_factor_is_not_taken_for_a_bias():
+    earlier = start_factors(4, 3, BprConfig(factors=3), 1, None)
+    with pytest.raises(TrainingError, match=r"bpr\.factors"):
+        start_factors(4, 3, BprConfig(factors=2), 1, WarmStart(earlier, np.ones(4, bool), np.ones(3, bool)))

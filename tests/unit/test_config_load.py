@@ -62,8 +62,8 @@ def test_yaml_switches_are_the_words_of_use_gpu(word: str, meaning: str) -> None
     ("override", "sentence"),
     [
         ("bpr.epoch=3", "bpr.epoch: unknown key, did you mean bpr.epochs?"),
-        ("als.epochs=3", "als.epochs: unknown key, did you mean bpr.epochs?"),
-        ("factors=3", "factors: unknown key, did you mean als.factors or bpr.factors?"),
+        ("als.epochs=3", "als.epochs: unknown key, did you mean bpr.epochs or hybrid.epochs?"),
+        ("factors=3", "factors: unknown key, did you mean als.factors or bpr.factors or hybrid.factors?"),
         ("evalution.k_values=[1]", "evalution: unknown key, did you mean evaluation?"),
         ("data.columns.user=x", "data.columns.user: unknown key, did you mean data.columns.user_id?"),
         (
@@ -82,7 +82,7 @@ def test_yaml_switches_are_the_words_of_use_gpu(word: str, meaning: str) -> None
         ("als=3", "als: 3 is not a section with keys of its own"),
         ("runtime.models=als", "runtime.models: 'als' is not a list, write [a, b]"),
         ("runtime.models=[]", "runtime.models: [] is too short, needs 1 or more entries"),
-        ("runtime.models=[xyz]", "runtime.models[0]: 'xyz' is not allowed, choose 'als' or 'bpr'"),
+        ("runtime.models=[xyz]", "runtime.models[0]: 'xyz' is not allowed, choose 'als', 'bpr' or 'hybrid'"),
         (
             "bpr.learning_rate_schedule=stepp",
             "bpr.learning_rate_schedule: 'stepp' is not allowed, "

@@ -2,15 +2,17 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from recsys.cf.data.embedding_files import ID_NAMES, read_safetensors_file, read_torch_file
 from recsys.cf.data.npz import read_arrays
 from recsys.errors import DataError, RawDataError
 from recsys.types import FloatMatrix
 
-# The name that other exports give to the same array.
-_ID_NAMES = ("item_ids", "product_ids")
+_TORCH_SUFFIXES, _SAFETENSORS_SUFFIX = (".pt", ".pth"), ".safetensors"
 
 
 @dataclass(frozen=True)
@@ -24,16 +26,18 @@ class ProductEmbeddings:
 
 
 def read_product_embeddings(path: Path) -> ProductEmbeddings:
-    """Return the embeddings of an .npz with ``embeddings`` and ``item_ids`` (or ``product_ids``).
+    """Return the embeddings of a file with ``embeddings`` (n, d) and ``item_ids`` or ``product_ids`` (n,).
 
-    Optional arrays ``name`` and ``version`` are strings. Raises RawDataError when the file cannot be read,
-    shapes disagree, a value is not finite, or an id is missing or repeated; all faults in one message.
+    The ending tells the format: .pt (PyTorch, needs the extra torch), .safetensors (needs the extra embed), or
+    .npz without pickled objects. Optional entries ``name`` and ``version`` are strings.
+
+    Raises:
+        RawDataError: The file cannot be read, shapes disagree, a value is not finite, or an id is missing or
+            repeated; all faults in one message.
+        ConfigError: The package that reads this format is not installed.
     """
-    try:
-        arrays = read_arrays(path)
-    except DataError as error:
-        raise RawDataError(f"{path}: {error}; expected an .npz without pickled objects") from error
-    ids_name = next((name for name in _ID_NAMES if name in arrays), None)
+    arrays = _read_file(path)
+    ids_name = next((name for name in ID_NAMES if name in arrays), None)
     if "embeddings" not in arrays or ids_name is None:
         raise RawDataError(
             f"{path} holds {', '.join(sorted(arrays)) or 'nothing'}; expected embeddings (n, d) and item_ids (n,)"
@@ -64,6 +68,18 @@ def write_product_embeddings(path: Path, embeddings: ProductEmbeddings) -> None:
         name=np.array(embeddings.name),
         version=np.array(embeddings.version),
     )
+
+
+def _read_file(path: Path) -> dict[str, NDArray[Any]]:
+    suffix = path.suffix.lower()
+    if suffix in _TORCH_SUFFIXES:
+        return read_torch_file(path)
+    if suffix == _SAFETENSORS_SUFFIX:
+        return read_safetensors_file(path)
+    try:
+        return read_arrays(path)
+    except DataError as error:
+        raise RawDataError(f"{path}: {error}; expected an .npz without pickled objects") from error
 
 
 def _faults(embeddings: ProductEmbeddings) -> list[str]:

@@ -97,7 +97,7 @@ def prepare(
         interactions: reviews as CSV (.csv, .csv.gz), JSON Lines (.jsonl, .jsonl.gz) or Parquet.
         items: products in the same formats, or None.
         seed: draws the users that ``config.max_users`` keeps; without that it changes nothing.
-        embeddings: an .npz that ``read_product_embeddings`` reads; becomes part of the version.
+        embeddings: a file that ``read_product_embeddings`` reads; becomes part of the version.
         append_to: a data version whose reviews these files are added to; the result is the version that all
             its files and these would give. Products are not taken over: give their files again.
         part_rows: rows in memory at once; changes nothing but memory.

@@ -128,6 +128,30 @@ def read_item_files(sources: Sequence[Source], columns: ItemColumns) -> pl.DataF
     return items
 
 
+def read_item_texts(
+    sources: Sequence[Source], columns: ItemColumns, fields: Sequence[str] = ("title",)
+) -> pl.DataFrame:
+    """Return item_id and text (strings) of every product that has one of these fields, sorted by item_id.
+
+    A text is the product's fields, those that are there, one after the other with ". " between. Of several rows
+    with one id the first that has a text counts. Raises RawDataError as ``read_interactions`` does.
+    """
+    frames = [pl.DataFrame(schema={"item_id": pl.String, "text": pl.String})]
+    for source in sources:
+        resolved = resolve_columns(source.name, column_names(source), ITEM_RULES, columns)
+        for batch in table_batches(source, sorted(set(resolved.values()))):
+            table = batch.table.select(pl.col(column).alias(name) for name, column in resolved.items())
+            texts = table.select(_id(source.name, table, "item_id"), *(_text(table, name) for name in fields))
+            joined = pl.concat_str(pl.col(fields).str.strip_chars(), separator=". ", ignore_nulls=True)
+            frames.append(texts.select("item_id", joined.alias("text")))
+    return (
+        pl.concat(frames)
+        .filter(pl.col("item_id").is_not_null() & (pl.col("text").fill_null("") != ""))
+        .unique("item_id", keep="first", maintain_order=True)
+        .sort("item_id")
+    )
+
+
 def _parse(name: str, written: pl.DataFrame) -> pl.DataFrame:
     parsed = written.select(
         _id(name, written, "user_id"),

@@ -7,10 +7,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from recsys.cf.data.dataset import IdMappings, InteractionDataset, UserItemSets
-from recsys.cf.data.embeddings import ProductEmbeddings
+from recsys.cf.data.dataset import InteractionDataset, UserItemSets
 from recsys.cf.data.split import TRAIN
-from recsys.cf.evaluation.lists import unit_rows
 from recsys.cf.scoring.blocks import ItemScorer, PartialScorer, ProfileScorer, RandomScorer
 from recsys.errors import ConfigError
 from recsys.rng import derive_seed
@@ -66,23 +64,13 @@ def recent_popularity_scorer(interactions: pl.DataFrame, n_items: int, days: int
     return ItemScorer(_dense_ranks(lately * (in_all.max(initial=0.0) + 1.0) + in_all))
 
 
-def align_vectors(embeddings: ProductEmbeddings, mappings: IdMappings) -> FloatMatrix:
-    """Return unit vectors by item_idx, float32 (n_items, d); zero rows for items without an embedding."""
-    aligned = np.zeros((len(mappings.item_ids), embeddings.embeddings.shape[1]), dtype=np.float32)
-    for row, item_id in enumerate(embeddings.item_ids):
-        item_idx = mappings.item_to_idx.get(item_id)
-        if item_idx is not None:
-            aligned[item_idx] = embeddings.embeddings[row]
-    return unit_rows(aligned)
-
-
 def similarity_scorer(
     item_vectors: FloatMatrix, liked: UserItemSets, popularity: ItemScorer
 ) -> PartialScorer:
     """Return a scorer by content: items like those the user liked, by cosine to their mean.
 
     Args:
-        item_vectors: As ``align_vectors`` returns them; items without a vector come last.
+        item_vectors: Unit vectors by item_idx, zero rows for items without one; these come last.
         liked: Items per user_idx that make the profile; users without one that has a vector get popularity.
         popularity: Scores for those users.
     """

@@ -60,6 +60,26 @@ def cold_items(
     return found
 
 
+def hits_per_user(evaluation: Evaluation, items: NDArray[np.bool_], k: int) -> NDArray[np.float64]:
+    """Return what users contribute to the recall@k of held-out pairs on marked items, for paired intervals.
+
+    Args:
+        evaluation: Of any scorer.
+        items: (n_items,), such as the cold ones.
+        k: Cutoff.
+
+    Returns:
+        float64, one value per user who has such a pair, in the order of ``evaluation.users``: hits over the mean
+        number of pairs, so that the mean is the share of pairs in the top k. Empty without pairs.
+    """
+    pairs = items[evaluation.held_out_items]
+    owner = np.repeat(np.arange(evaluation.n_users), np.diff(evaluation.indptr))
+    n_pairs = np.bincount(owner[pairs], minlength=evaluation.n_users)
+    hits = np.bincount(owner[pairs & (evaluation.ranks < k)], minlength=evaluation.n_users)
+    asked = n_pairs > 0
+    return hits[asked] / n_pairs[asked].mean() if asked.any() else np.empty(0)
+
+
 def _share(evaluation: Evaluation, pairs: NDArray[np.bool_], k: int) -> float | None:
     return float((evaluation.ranks[pairs] < k).mean()) if pairs.any() else None
 
@@ -81,7 +101,7 @@ def cold_users(
         held_out: Test positives per user_idx.
         seen: Items per user_idx that are masked.
         popularity: Serves whoever nothing is known of.
-        item_vectors: As ``baselines.align_vectors`` returns them, or None.
+        item_vectors: Unit vectors by item_idx, zero rows for items without one, or None.
         k_values, block_users: As for ``evaluate``.
 
     Returns:

@@ -12,7 +12,9 @@ import numpy as np
 from scipy.sparse import csr_matrix
 
 from recsys.blas import one_blas_thread
+from recsys.cf.models.als_iteration import normalized, refuse_divergence
 from recsys.cf.models.als_loss import als_loss
+from recsys.cf.models.als_start import als_start_factors
 from recsys.cf.models.base import (
     EARLY_STOP_METRIC,
     BestFactors,
@@ -22,17 +24,13 @@ from recsys.cf.models.base import (
     utc_now,
 )
 from recsys.cf.models.device import choose_device
+from recsys.cf.models.item_start import ItemStart
 from recsys.cf.models.memory import peak_memory_bytes
 from recsys.cf.models.threads import use_compiled_threads
 from recsys.config.schema import AlsConfig
-from recsys.errors import DivergedError, TrainingError
-from recsys.rng import generator
+from recsys.errors import TrainingError
 from recsys.types import Factors, FloatMatrix, HistoryRow
 
-# Expected length of an initial vector. The library's own start, uniform in [0, 0.01), needs about five more
-# iterations to leave the popularity-like plateau under strong regularization (DECISIONS.md).
-_INIT_NORM = 1.0
-_RISE_TOLERANCE = 1e-3  # three conjugate-gradient steps lower the loss but for rounding
 logger = logging.getLogger(__name__)
 
 
@@ -45,6 +43,8 @@ def fit_als(
     config: AlsConfig,
     *,
     seed: int,
+    items: ItemStart | None = None,
+    freeze_first_iter: bool = False,
     validate: Validate | None = None,
     control: FitControl | None = None,
 ) -> FitResult:
@@ -54,6 +54,9 @@ def fit_als(
         user_items: (n_users, n_items) CSR from ``scale_confidence``; never written to.
         config: hyperparameters; alpha is not read here, it is in the values already.
         seed: seeds the initial factors.
+        items: projected embeddings that V starts from; None: random.
+        freeze_first_iter: keep the start of V through the first iteration, which then solves users only;
+            trains on the CPU, since the library's GPU solver cannot be interrupted there.
         validate: measures factors every ``validate_every`` iterations and after the last.
         control: progress, cancellation, threads, checkpoints.
 
@@ -61,7 +64,8 @@ def fit_als(
     also after a resume; bits differ between CPU models (BLAS kernels) and on a GPU. Time: about 0.1 s an
     iteration at 26,000 x 2,244 with 369,000 interactions on 2 threads; memory: three times U and V.
     """
-    return _AlsFit(user_items, config, seed, validate, control or FitControl()).run()
+    control = control or FitControl()
+    return _AlsFit(user_items, config, seed, items, freeze_first_iter, validate, control).run()
 
 
 class _AlsFit:
@@ -72,22 +76,17 @@ class _AlsFit:
         user_items: csr_matrix,
         config: AlsConfig,
         seed: int,
+        items: ItemStart | None,
+        freeze_first_iter: bool,
         validate: Validate | None,
         control: FitControl,
     ) -> None:
         self.user_items, self.config, self.validate, self.control = user_items, config, validate, control
         self.best = BestFactors(config.patience)
         self.history: list[HistoryRow] = []
-        self.device = choose_device(config.use_gpu)
-        random = generator(seed, "als", "init")
-        self.start = Factors(
-            *(
-                random.normal(0.0, _INIT_NORM / np.sqrt(config.factors), (rows, config.factors)).astype(
-                    np.float32
-                )
-                for rows in user_items.shape
-            )
-        )
+        self.device = choose_device("false" if freeze_first_iter else config.use_gpu)
+        self.start = als_start_factors(*user_items.shape, config.factors, seed, items)
+        self.frozen = freeze_first_iter
 
     def run(self) -> FitResult:
         started_at = utc_now()
@@ -150,12 +149,14 @@ class _AlsFit:
 
     def _served(self, factors: Factors) -> Factors:
         """Return the factors as they will be used: with rows of length 1 if so configured."""
-        return _normalized(factors) if self.config.normalize else factors
+        return normalized(factors) if self.config.normalize else factors
 
     def _after_iteration(self, _iteration: int, _seconds: float, _loss: float | None) -> None:
         threads = self.control.threads()
         use_compiled_threads(threads)
         iteration = len(self.history) + 1
+        if self.frozen and iteration == 1:  # the library has no way to solve users alone
+            self.model.item_factors[:] = self.start.item_factors
         latest = self._latest()
         row: HistoryRow = {
             "iteration": iteration,
@@ -163,7 +164,7 @@ class _AlsFit:
             "loss": als_loss(self.user_items, latest, self.config.regularization),
             "peak_memory_bytes": peak_memory_bytes(),
         }
-        self._refuse_divergence(row)
+        refuse_divergence(self.history, row, self.config)
         last = iteration == self.config.iterations
         if self.validate and (iteration % self.config.validate_every == 0 or last):
             served = self._served(latest)
@@ -180,27 +181,6 @@ class _AlsFit:
             self.model.num_threads = threads  # read anew in each iteration
         self.clock = time.perf_counter()
 
-    def _refuse_divergence(self, row: HistoryRow) -> None:
-        losses = [float(past["loss"] or 0.0) for past in (*self.history, row)]
-        rising = len(losses) > 1 and losses[-1] > losses[-2] + _RISE_TOLERANCE * abs(losses[0])
-        if rising or not np.isfinite(losses[-1]):
-            seen = ", ".join(f"{loss:.4g}" for loss in losses[-3:])
-            raise DivergedError(
-                f"ALS diverged in iteration {row['iteration']}: last losses {seen}; lower als.alpha "
-                f"(now {self.config.alpha:g}) or raise als.regularization "
-                f"(now {self.config.regularization:g})"
-            )
-
 
 def _as_numpy(matrix: Any) -> FloatMatrix:
     return matrix if isinstance(matrix, np.ndarray) else np.asarray(matrix.to_numpy(), dtype=np.float32)
-
-
-def _normalized(factors: Factors) -> Factors:
-    """Return the factors with rows of length 1; rows of zeros stay zero."""
-
-    def rows(matrix: FloatMatrix) -> FloatMatrix:
-        norms = np.linalg.norm(matrix, axis=1, keepdims=True)
-        return np.asarray(matrix / np.where(norms > 0, norms, 1.0), dtype=np.float32)
-
-    return Factors(rows(factors.user_factors), rows(factors.item_factors))

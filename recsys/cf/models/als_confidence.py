@@ -3,6 +3,7 @@
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
 from recsys.config.schema import AlsConfig
@@ -27,6 +28,13 @@ def scale_confidence(confidence: csr_matrix, positives: csr_matrix, config: AlsC
     if config.preference == "threshold":
         scaled.data[_disliked(confidence, positives, config.preference_threshold)] *= -1.0
     return scaled
+
+
+def continuous_preferences(confidence: csr_matrix) -> NDArray[np.float32]:
+    """Return p = (c - 1) / 5 in [0, 1], float32, for each value of what ``scale_confidence`` returns."""
+    ordered = csr_matrix(confidence, dtype=np.float32, copy=True)
+    ordered.sort_indices()
+    return np.asarray((ordered.data - 1.0) / np.float32(5.0), dtype=np.float32)
 
 
 def _disliked(confidence: csr_matrix, positives: csr_matrix, threshold: float | None) -> Any:

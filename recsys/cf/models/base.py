@@ -74,7 +74,10 @@ class FitControl:
         """
         if self.on_progress is not None:
             self.on_progress(row)
-        step = row.get("epoch") or row.get("iteration")
+        self.stop_if_asked(row.get("epoch") or row.get("iteration"))
+
+    def stop_if_asked(self, step: float | None) -> None:
+        """Raise TrainingCancelled or TrainingTimeout when it is time; ``step`` is the last whole one."""
         if self.cancelled():
             raise TrainingCancelled(f"training was cancelled after step {step}")
         if time.monotonic() > self.deadline:

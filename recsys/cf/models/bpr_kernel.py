@@ -93,7 +93,8 @@ def slots(n_workers: int) -> NDArray[np.int32]:
 def balanced_blocks(weights: NDArray[np.float64], n_blocks: int, random: np.random.Generator) -> IndexVector:
     """Return the block of each row, int32: a random partition into blocks of nearly equal total weight."""
     key = random.integers(0, 2**64, dtype=np.uint64)
-    return _random_blocks(weights, n_blocks / max(weights.sum(), 1e-12), n_blocks, key)
+    blocks: IndexVector = _random_blocks(weights, n_blocks / max(weights.sum(), 1e-12), n_blocks, key)
+    return blocks
 
 
 @nb.njit(nogil=True, cache=True)

@@ -3,12 +3,14 @@
 import resource
 import sys
 
-from recsys.config.schema import AlsConfig, BprConfig
+from recsys.config.schema import AlsConfig, BprConfig, HybridConfig
 from recsys.config.settings import free_memory_bytes
 from recsys.errors import NotEnoughMemory
 
 _FLOAT32_BYTES, _INDEX_BYTES = 4, 4
 _HEADROOM = 1.2
+_TORCH_BYTES = 350_000_000  # its libraries when imported, and what they and compiled code set up for a fit
+_BATCH_ROWS = 24  # rows of factors that torch holds for each triplet of a minibatch, with their gradients
 
 
 def peak_memory_bytes() -> int:
@@ -18,8 +20,13 @@ def peak_memory_bytes() -> int:
 
 
 def als_bytes(n_users: int, n_items: int, n_interactions: int, config: AlsConfig) -> int:
-    """Return the bytes an ALS fit needs: factors, their best copy and the matrix in both directions."""
+    """Return the bytes an ALS fit needs: factors, their best copy and the matrix in both directions.
+
+    The native solver also holds one side in another basis, the served copy, and 20 bytes an entry and side.
+    """
     factors = (n_users + n_items) * config.factors * _FLOAT32_BYTES
+    if config.solver == "native":
+        return 5 * factors + n_interactions * (2 * 20 + _FLOAT32_BYTES + _INDEX_BYTES)
     return 3 * factors + 3 * n_interactions * (_FLOAT32_BYTES + _INDEX_BYTES)
 
 
@@ -28,6 +35,19 @@ def bpr_bytes(n_users: int, n_items: int, n_positives: int, config: BprConfig) -
     factors = (n_users + n_items) * config.factors * _FLOAT32_BYTES
     triplet = 4 * _INDEX_BYTES + 1
     return 3 * factors + n_positives * (config.samples_per_epoch * triplet + 2 * _INDEX_BYTES)
+
+
+def hybrid_bytes(n_users: int, n_items: int, n_positives: int, dimensions: int, config: HybridConfig) -> int:
+    """Return the bytes a hybrid fit needs on the CPU: torch, tables with Adam's moments, best copy and checkpoint,
+    the embeddings of ``dimensions``, one epoch drawn, and the matrices of a minibatch.
+    """
+    factors = (n_users + n_items) * config.factors * _FLOAT32_BYTES
+    projection = dimensions * config.factors * _FLOAT32_BYTES
+    content = n_items * (2 * dimensions + config.factors) * _FLOAT32_BYTES
+    epoch = n_positives * (config.samples_per_epoch * (_INDEX_BYTES + 1 + 8) + 2 * _INDEX_BYTES)
+    batch = config.batch_size * _BATCH_ROWS * config.factors * _FLOAT32_BYTES
+    # values and two moments, the best, those folded now, a checkpoint as arrays and as bytes
+    return 12 * factors + 3 * projection + content + epoch + batch + _TORCH_BYTES
 
 
 def require_memory(stage: str, n_bytes: int, options: str) -> None:

@@ -1,0 +1,33 @@
+"""What both solvers of ALS do with the factors of an iteration: refuse divergence, normalise."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from recsys.config.schema import AlsConfig
+from recsys.errors import DivergedError
+from recsys.types import Factors, FloatMatrix, HistoryRow
+
+_RISE_TOLERANCE = 1e-3  # both solvers lower the loss in every iteration but for rounding
+
+
+def refuse_divergence(history: Sequence[HistoryRow], row: HistoryRow, config: AlsConfig) -> None:
+    """Raise DivergedError when the loss of ``row``, the newest, rose or is not finite."""
+    losses = [float(past["loss"] or 0.0) for past in (*history, row)]
+    rising = len(losses) > 1 and losses[-1] > losses[-2] + _RISE_TOLERANCE * abs(losses[0])
+    if rising or not np.isfinite(losses[-1]):
+        seen = ", ".join(f"{loss:.4g}" for loss in losses[-3:])
+        raise DivergedError(
+            f"ALS diverged in iteration {row['iteration']}: last losses {seen}; lower als.alpha "
+            f"(now {config.alpha:g}) or raise als.regularization (now {config.regularization:g})"
+        )
+
+
+def normalized(factors: Factors) -> Factors:
+    """Return the factors with rows of length 1; rows of zeros stay zero."""
+
+    def rows(matrix: FloatMatrix) -> FloatMatrix:
+        norms = np.linalg.norm(matrix, axis=1, keepdims=True)
+        return np.asarray(matrix / np.where(norms > 0, norms, 1.0), dtype=np.float32)
+
+    return Factors(rows(factors.user_factors), rows(factors.item_factors))

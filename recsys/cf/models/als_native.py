@@ -1,0 +1,202 @@
+"""Alternating least squares with exact solutions, by our own kernel: what `implicit` cannot be told.
+
+Frequency-scaled regularization, a weight of unobserved pairs, continuous preferences, prior means; the
+objective is written in ``als_objective``, the algebra in ``als_native_kernel``.
+"""
+
+import logging
+import time
+
+import numpy as np
+from scipy.sparse import csr_matrix
+
+from recsys.blas import one_blas_thread
+from recsys.cf.models.als_iteration import normalized, refuse_divergence
+from recsys.cf.models.als_native_sweep import HalfSweep, padded, solve_side
+from recsys.cf.models.als_objective import Floats, Objective, Prior, Side, build_objective
+from recsys.cf.models.als_start import als_start_factors
+from recsys.cf.models.base import (
+    EARLY_STOP_METRIC,
+    BestFactors,
+    FitControl,
+    FitResult,
+    Validate,
+    utc_now,
+)
+from recsys.cf.models.item_start import ItemStart
+from recsys.cf.models.memory import peak_memory_bytes
+from recsys.cf.models.threads import use_compiled_threads
+from recsys.config.schema import AlsConfig
+from recsys.errors import ConfigError, TrainingError
+from recsys.types import Factors, FloatMatrix, HistoryRow
+
+logger = logging.getLogger(__name__)
+
+
+def fit_als_native(
+    user_items: csr_matrix,
+    config: AlsConfig,
+    *,
+    seed: int,
+    preferences: Floats | None = None,
+    items: ItemStart | None = None,
+    start: Factors | None = None,
+    prior: Prior | None = None,
+    freeze_first_iter: bool = False,
+    validate: Validate | None = None,
+    control: FitControl | None = None,
+) -> FitResult:
+    """Return the factors of the best iteration on validation (of the last one without validation).
+
+    Args:
+        user_items: (n_users, n_items) CSR from ``scale_confidence``; never written to.
+        config: hyperparameters; alpha is not read here, it is in the values already.
+        seed: seeds the initial factors.
+        preferences: float32, of each value of ``user_items``; None: 1 where it is positive, else 0.
+        items: projected embeddings that V starts from; None: random.
+        start: both matrices to start from, instead of ``seed`` and ``items``.
+        prior: means that rows are pulled to, each with its regularization; None: zero.
+        freeze_first_iter: the first iteration solves users only, V keeps its start.
+        validate: measures factors every ``validate_every`` iterations and after the last.
+        control: progress, cancellation, threads, checkpoints.
+
+    A row without entries equals its prior mean, zero without one.
+    Raises ConfigError, TrainingError, DivergedError, TrainingCancelled, TrainingTimeout. Same arguments, same
+    bytes, at any number of threads and after a resume, on CPUs of one model (the eigenvectors of a small
+    matrix come from LAPACK). Time: see `make bench-als`; memory: five times U and V and 40 bytes an entry.
+    """
+    problem = config.solver_problem()
+    if problem:
+        raise ConfigError(f"als: {problem}")
+    begin = start or als_start_factors(*user_items.shape, config.factors, seed, items)
+    _check_shapes(user_items, config, begin, prior or Prior())
+    objective = build_objective(user_items, config, preferences)
+    sweeps = _Sweeps(objective, config, begin, prior or Prior(), freeze_first_iter)
+    return _iterate(sweeps, config, validate, control or FitControl())
+
+
+def _iterate(
+    sweeps: "_Sweeps", config: AlsConfig, validate: Validate | None, control: FitControl
+) -> FitResult:
+    started_at = utc_now()
+    best, history = BestFactors(config.patience), list[HistoryRow]()
+    checkpoint = control.checkpoints.load() if control.checkpoints else None
+    if checkpoint is not None:
+        sweeps.restore(*(checkpoint.arrays[name] for name in ("user_factors", "item_factors")))
+        history = best.restore(checkpoint)
+        logger.info("ALS goes on after iteration %d", checkpoint.iteration)
+    while len(history) < config.iterations and not best.exhausted:
+        use_compiled_threads(control.threads())
+        started, iteration = time.perf_counter(), len(history) + 1
+        with one_blas_thread():
+            loss = sweeps.run(iteration)
+        row: HistoryRow = {
+            "iteration": iteration,
+            "seconds": time.perf_counter() - started,
+            "loss": loss,
+            "peak_memory_bytes": peak_memory_bytes(),
+        }
+        refuse_divergence(history, row, config)
+        if validate and (iteration % config.validate_every == 0 or iteration == config.iterations):
+            served = sweeps.served()
+            row |= validate(served)
+            best.consider(iteration, float(row[EARLY_STOP_METRIC] or 0.0), served)
+        history.append(row)
+        if control.checkpoints and iteration % config.checkpoint_every == 0:
+            control.checkpoints.save(best.checkpoint(iteration, sweeps.state(), history))
+        control.report(row)
+    return FitResult(
+        factors=best.factors() or sweeps.served(),
+        history=tuple(history),
+        best_iteration=best.iteration or len(history),
+        stopped_early=len(history) < config.iterations,
+        started_at=started_at,
+        ended_at=utc_now(),
+        device="cpu",
+        resumed_from=checkpoint.iteration if checkpoint else None,
+    )
+
+
+class _Sweeps:
+    """The factors between half-sweeps: padded, rows without entries zero whatever their prior."""
+
+    def __init__(
+        self, objective: Objective, config: AlsConfig, start: Factors, prior: Prior, frozen: bool
+    ) -> None:
+        self._objective, self._config, self._frozen = objective, config, frozen
+        self._user_means, self._item_means = (
+            None if means is None else padded(means) for means in (prior.user_means, prior.item_means)
+        )
+        self.restore(start.user_factors, start.item_factors)
+
+    def restore(self, user_factors: FloatMatrix, item_factors: FloatMatrix) -> None:
+        """Take these factors as the latest."""
+        self._U, self._V = padded(user_factors), padded(item_factors)
+        self._U[~self._objective.users.has_entries] = 0.0
+        self._V[~self._objective.items.has_entries] = 0.0
+
+    def run(self, iteration: int) -> float:
+        """Solve users, then items, and return the loss: exact but for float32 rounding, at no cost.
+
+        An exact row lowers the loss by y . x' of the kernel, so only the other side's penalty is added.
+        """
+        users, items = self._objective.users, self._objective.items
+        of_users = self._solve(users, self._V, self._U, self._user_means)
+        if self._frozen and iteration == 1:
+            others = _penalty(items, self._V, self._item_means)
+            return self._objective.constant + _worth(users, self._user_means) - of_users.gain + others
+        of_items = self._solve(items, self._U, self._V, self._item_means)
+        return self._objective.constant + _worth(items, self._item_means) - of_items.gain + of_users.penalty
+
+    def _solve(
+        self, side: Side, other: FloatMatrix, out: FloatMatrix, means: FloatMatrix | None
+    ) -> HalfSweep:
+        return solve_side(
+            side,
+            other,
+            out,
+            factors=self._config.factors,
+            unobserved_weight=self._config.unobserved_weight,
+            means=means,
+        )
+
+    def state(self) -> dict[str, FloatMatrix]:
+        """Return the latest factors for a checkpoint."""
+        return {"user_factors": self._unpadded(self._U), "item_factors": self._unpadded(self._V)}
+
+    def served(self) -> Factors:
+        """Return the latest factors as they will be used: priors where nothing is known, normalised if so set."""
+        U = self._with_priors(self._U, self._user_means, self._objective.users)
+        V = self._with_priors(self._V, self._item_means, self._objective.items)
+        return normalized(Factors(U, V)) if self._config.normalize else Factors(U, V)
+
+    def _with_priors(self, factors: FloatMatrix, means: FloatMatrix | None, side: Side) -> FloatMatrix:
+        filled = self._unpadded(factors)
+        if means is not None:
+            filled[~side.has_entries] = self._unpadded(means)[~side.has_entries]
+        return filled
+
+    def _unpadded(self, matrix: FloatMatrix) -> FloatMatrix:
+        return matrix[:, : self._config.factors].copy()
+
+
+def _penalty(side: Side, factors: FloatMatrix, means: FloatMatrix | None) -> float:
+    """Return the sum of l_r |x - m_r|^2 over rows with entries, float64."""
+    distance = (factors if means is None else factors - means)[side.has_entries].astype(np.float64)
+    return float(side.regularization[side.has_entries] @ np.sum(distance**2, axis=1))
+
+
+def _worth(side: Side, means: FloatMatrix | None) -> float:
+    """Return the penalty of rows of zeros: what the kernel's gains are counted from."""
+    return 0.0 if means is None else _penalty(side, np.zeros_like(means), means)
+
+
+def _check_shapes(user_items: csr_matrix, config: AlsConfig, start: Factors, prior: Prior) -> None:
+    for name, matrix, rows in (
+        ("start user factors", start.user_factors, user_items.shape[0]),
+        ("start item factors", start.item_factors, user_items.shape[1]),
+        ("prior user means", prior.user_means, user_items.shape[0]),
+        ("prior item means", prior.item_means, user_items.shape[1]),
+    ):
+        if matrix is not None and matrix.shape != (rows, config.factors):
+            raise TrainingError(f"{name} are {matrix.shape}, needed are {(rows, config.factors)}")
