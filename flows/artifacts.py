@@ -8,6 +8,7 @@ from prefect.artifacts import (
 )
 
 from recsys.reporting.images import data_uri, training_curves
+from recsys.reporting.study import render_study_markdown
 from recsys.reporting.tables import metric_rows, render_markdown
 from recsys.types import Json
 
@@ -48,4 +49,13 @@ def show_prepared(prepared: Json) -> None:
         table=[step for step in prepared["funnel"] if step["rows"]],
         description=f"Rows dropped on the way from {prepared['rows_in']} to {prepared['rows_out']}, "
         f"data version {prepared['version']}",
+    )
+
+
+def show_study(result: Json) -> None:
+    """Create the artifact of a study: verdict, comparison, stages and the best trials."""
+    create_markdown_artifact(
+        key=f"tune-cf-{result['space'].lower().replace('_', '-')}",
+        markdown=render_study_markdown(result),
+        description=f"Study {result['study_id']} on data version {result['data_version']}",
     )

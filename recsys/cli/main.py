@@ -2,10 +2,25 @@
 
 import sys
 from collections.abc import Sequence
+from typing import Annotated
 
 import typer
 
-from recsys.cli import config, data, doctor, evaluation, models, registry, training
+import recsys
+from recsys.cli import (
+    config,
+    data,
+    doctor,
+    embeddings,
+    evaluation,
+    models,
+    recommend_config,
+    registry,
+    reports,
+    training,
+    tuning,
+    warm_up,
+)
 from recsys.cli.output import guarded
 
 app = typer.Typer(
@@ -14,14 +29,32 @@ app = typer.Typer(
     epilog="Exit codes: 0 done, 2 usage or configuration, 3 data, 4 store or registry, 5 training. "
     "--debug shows the traceback of an error.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
 )
-for group in (data, training, evaluation, models, doctor):
+for group in (data, embeddings, training, evaluation, models, reports, recommend_config, doctor, warm_up):
     group.add_commands(app)
 app.add_typer(data.versions, name="data")
 app.add_typer(registry.app, name="registry")
 app.add_typer(config.app, name="config")
+app.add_typer(tuning.app, name="tune")
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        sys.stdout.write(f"train-cf {recsys.__version__}\n")
+        raise typer.Exit
+
+
+@app.callback()
+def _common(
+    _version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version and leave."
+        ),
+    ] = False,
+) -> None:
+    pass
 
 
 def run(arguments: Sequence[str] | None = None) -> None:
