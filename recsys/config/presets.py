@@ -15,7 +15,8 @@ ALS_PRESETS: Mapping[str, Mapping[str, Any]] = {
     "fast": {"factors": 32, "iterations": 10},
     "sparse_data": {"regularization": 0.1},
 }
-BPR_PRESETS: Mapping[str, Mapping[str, Any]] = {"original": {}}
+# auto: room to converge, and patience for it; trials are short whatever stands here
+BPR_PRESETS: Mapping[str, Mapping[str, Any]] = {"original": {}, "auto": {"epochs": 200, "patience": 6}}
 
 
 def unset_fields(section: Section) -> frozenset[str]:
@@ -26,7 +27,7 @@ def unset_fields(section: Section) -> frozenset[str]:
 def resolve_presets(config: TrainingConfig) -> TrainingConfig:
     """Return ``config`` with the presets of als and bpr written out; a field set by the user always wins.
 
-    ``auto`` has no table: its fields stay unset for the search to choose. Resolving twice changes nothing.
+    Fields that no table has stay unset under ``auto``, for the search to choose. Resolving twice changes nothing.
     """
     return config.model_copy(
         update={

@@ -8,6 +8,7 @@ from recsys.errors import TrainingError
 from recsys.pipeline.fit import FitReference
 from recsys.pipeline.local_copies import copy_results
 from recsys.pipeline.metrics_file import export_metrics
+from recsys.pipeline.nights import record_night
 from recsys.pipeline.publish import artifact_uri
 from recsys.pipeline.result import assemble_result
 from recsys.pipeline.run import RunReference
@@ -84,6 +85,7 @@ def finish_run(
     store.put_new(report_key, page)
     result = copy_results(run, result)
     export_metrics(run, result)
+    record_night(store, result)
     if failures:
         write_once(store, f"{run.prefix}/failed/{stamp}.json", result)
         causes = "; ".join(f"{model}: {cause}" for model, cause in failures.items())
@@ -107,6 +109,7 @@ def skip_run(run: RunReference, reason: str) -> Json:
     store = run.open_store()
     store.put_new(f"{key}.html", render_html(result).encode())
     export_metrics(run, result)
+    record_night(store, result)
     return write_once(store, f"{key}.json", result)
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from recsys.errors import RecsysError
+from recsys.pipeline.metrics_file import export_metrics
 from recsys.pipeline.run import RunReference
 from recsys.registry.artifact import fetch_model
 from recsys.types import Json
@@ -15,6 +16,7 @@ logger = logging.getLogger(__name__)
 
 def reuse_result(run: RunReference, finished: Json) -> Json:
     """Return the result of an earlier attempt, marked as such, with its copies where this attempt wants them."""
+    export_metrics(run, finished)
     return {**copy_results(run, finished), "reused": True}
 
 

@@ -1,8 +1,10 @@
 """Log files: one set per run, ten runs kept, the run's identity on every line of every thread."""
 
+import json
 import logging
 import re
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from threading import Thread
 
@@ -94,3 +96,49 @@ def test_unwritable_directory_is_a_configuration_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(ConfigError, match="RECSYS_LOG_DIR"):
         configure(tmp_path / "file" / "logs")
+
+
+def test_json_lines_hold_what_text_lines_say(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RECSYS_LOG_FORMAT", "json")
+    configure(tmp_path, run_id="r_1")
+    bind(data_version='v "2"\n')
+    logging.getLogger("recsys.cf.models.als").info("lần %d of %s", 3, "a\nb")
+    [line] = lines(tmp_path / "als.log")  # a line break in a message breaks no line
+    document = json.loads(line)
+    age = datetime.now(UTC) - datetime.fromisoformat(document.pop("time"))
+    assert timedelta(seconds=-1) < age < timedelta(minutes=1)
+    assert document == {
+        "run_id": "r_1",
+        "data_version": 'v "2"\n',
+        "level": "INFO",
+        "logger": "recsys.cf.models.als",
+        "message": "lần 3 of a\nb",
+    }
+    assert lines(tmp_path / "run.log") == [line]
+
+
+def test_json_lines_carry_the_traceback(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RECSYS_LOG_FORMAT", "json")
+    configure(None)
+    logging.getLogger("recsys.x").warning("failed", exc_info=ZeroDivisionError("by nothing"))
+    document = json.loads(capsys.readouterr().err)
+    assert (document["message"], document["level"]) == ("failed", "WARNING")
+    assert document["traceback"].endswith("ZeroDivisionError: by nothing")
+
+
+def test_what_is_bound_never_hides_a_field_of_the_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RECSYS_LOG_FORMAT", "json")
+    configure(tmp_path, level="bound", message="bound")
+    logging.getLogger("recsys").info("said")
+    document = json.loads(lines(tmp_path / "run.log")[0])
+    assert (document["level"], document["message"]) == ("INFO", "said")
+
+
+def test_an_unknown_format_is_a_configuration_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RECSYS_LOG_FORMAT", "xml")
+    with pytest.raises(ConfigError, match="RECSYS_LOG_FORMAT is 'xml'; use text or json"):
+        configure(None)

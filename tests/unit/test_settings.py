@@ -17,10 +17,13 @@ def make_files(root: Path, files: dict[str, str]) -> Path:
 
 
 def test_locations_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("RECSYS_STORE", "RECSYS_STATE", "RECSYS_LOG_DIR"):
+    for name in ("RECSYS_STORE", "RECSYS_STATE", "RECSYS_LOG_DIR", "RECSYS_METRICS_FILE"):
         monkeypatch.delenv(name, raising=False)
     assert settings.default_store_uri() == "./store"
     assert (settings.state_dir(), settings.log_dir()) == (Path(".state"), Path("logs/cf"))
+    assert settings.metrics_file() is None
+    monkeypatch.setenv("RECSYS_METRICS_FILE", "/metrics/train_cf.prom")
+    assert settings.metrics_file() == Path("/metrics/train_cf.prom")
     monkeypatch.setenv("RECSYS_STORE", "s3://shop/cf")
     monkeypatch.setenv("RECSYS_STATE", "/state")
     monkeypatch.setenv("RECSYS_LOG_DIR", "/logs")
