@@ -131,9 +131,11 @@ class _ChildRun:
 
 
 def _use_gpu(run: RunReference, model: str) -> str:
-    """Return the setting of that name; "false" for a model that has none."""
+    """Return the setting of that name; "false" for a model that has none, or that trains on the CPU anyway."""
     section = getattr(run.config, model)
     if getattr(section, "solver", None) == "native":  # our own kernel knows no GPU
+        return "false"
+    if model == "als" and run.config.bert.freeze_first_iter:  # see fit_als: it trains on the CPU
         return "false"
     return str(getattr(section, "use_gpu", "false"))
 

@@ -12,6 +12,7 @@ from recsys.cli.data import ItemColumnOption
 from recsys.cli.options import ConfigOption, DataVersionOption, JsonOption, SetOption, StoreOption
 from recsys.cli.output import console, emit, plain_table
 from recsys.config.load import load_config
+from recsys.errors import ConfigError
 from recsys.types import Json
 
 _FIELDS = ("title", "description")
@@ -51,6 +52,9 @@ def embed_command(
     from recsys.cf.data.sources import gather_sources
     from recsys.cf.embeddings.encode import embed_products, open_encoder
 
+    if output.suffix != ".npz":  # numpy would add it, and other endings mean other formats to readers
+        raise ConfigError(f"--output {output}: embeddings are written as .npz, give a name that ends so")
+    output.parent.mkdir(parents=True, exist_ok=True)
     columns = load_config(None, [f"data.item_columns.{one}" for one in item_columns or ()]).data.item_columns
     with tempfile.TemporaryDirectory(prefix="recsys-embed-") as work:
         sources = gather_sources("product", products, Path(work))
@@ -63,7 +67,6 @@ def embed_command(
             batch_size=batch_size,
             on_progress=lambda done, total: status.update(f"{done:,} of {total:,} products embedded"),
         )
-    output.parent.mkdir(parents=True, exist_ok=True)
     write_product_embeddings(output, embeddings)
     document: Json = {
         "output": str(output),
@@ -121,7 +124,7 @@ def _print_rows(rows: list[Json], k: int, title: str, beside: str = "random") ->
     has_cold = any(row.get(cold) is not None for row in rows)
     headline = cold if has_cold else metrics[0]
     table = plain_table(
-        "model", "variant", *metrics, *([cold] if has_cold else []), "over random", "interval"
+        "model", "variant", *metrics, *([cold] if has_cold else []), f"over {beside}", "interval"
     )
     table.title = title
     for row in rows:

@@ -20,6 +20,7 @@ class EmbeddingStart:
         self._config, self._seed = run.config.bert, run.config.runtime.seed
         self._version = run.data_version
         self._anchored = model == "als" and self._config.anchored
+        self._frozen = model == "als" and self._config.freeze_first_iter
         self._scale = self._config.anchor_scale if self._anchored else self._config.scale
         wanted = self._config.starts(model)
         self._embeddings = aligned_embeddings(run.open_store(), data, self._config) if wanted else None
@@ -51,7 +52,7 @@ class EmbeddingStart:
             "embeddings_path": path or f"data version {self._version}",
             **projection.facts(),
             "anchored": self._anchored,
-            "freeze_first_iter": self._config.freeze_first_iter,
+            "freeze_first_iter": self._frozen,
             "scale": self._scale,
         }
 

@@ -23,7 +23,7 @@ from recsys.cf.models.threads import ThreadShares, use_compiled_threads
 from recsys.cf.sampling.pools import build_pools
 from recsys.cf.tuning.auto import Choice, choose_settings, search_space
 from recsys.config.settings import available_threads
-from recsys.errors import DivergedError, TrainingTimeout
+from recsys.errors import DivergedError, NotEnoughMemory, TrainingTimeout
 from recsys.pipeline.content import content_facts
 from recsys.pipeline.embedding_start import EmbeddingStart, without_embeddings
 from recsys.pipeline.fit_files import get_factors, put_factors
@@ -250,11 +250,11 @@ class _Fitter:
         if not self.starts.to_compare or self.warm_from:
             return None
         run = without_embeddings(self.run, self.model, settings)
-        plain = _Fitter(run, self.model, self.data, self.cancelled, self.shares, None)
-        plain.deadline = self.deadline
         try:
+            plain = _Fitter(run, self.model, self.data, self.cancelled, self.shares, None)
+            plain.deadline = self.deadline
             return plain.fit({}, trial=False).factors
-        except (DivergedError, TrainingTimeout) as error:  # nobody serves it: the night goes on without
+        except (DivergedError, NotEnoughMemory, TrainingTimeout) as error:  # nobody serves it: go on without
             logger.warning("%s from a random start, for comparison: %s", self.model, error)
             return None
 

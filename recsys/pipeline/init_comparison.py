@@ -20,6 +20,7 @@ from recsys.cf.models.threads import ThreadShares, use_compiled_threads
 from recsys.cf.scoring.blocks import FactorScorer, PartialScorer, Scorer
 from recsys.config.schema import TrainingConfig
 from recsys.config.settings import available_threads
+from recsys.errors import ConfigError
 from recsys.pipeline.cleaned_rows import load_cleaned_rows
 from recsys.pipeline.init_variants import RANDOM, Trained, train_variants
 from recsys.pipeline.run import RunReference, open_run
@@ -55,7 +56,12 @@ def compare_initialisations(
 
     Raises:
         DataError: The data version has no embeddings, or too few. EmptyDataError: nothing to ask.
+        ConfigError: ``runtime.models`` names neither als nor bpr.
     """
+    if not set(_MODELS) & set(config.runtime.models):
+        raise ConfigError(
+            f"runtime.models {list(config.runtime.models)} has none that starts from embeddings: add als or bpr"
+        )
     run = open_run(store_uri, config, data_version=data_version)
     threads = config.runtime.threads or available_threads()
     use_compiled_threads(threads)

@@ -126,14 +126,22 @@ def test_what_goes_to_the_gpu_pool(monkeypatch, model, use_gpu, deployed, online
     assert gpu_route.goes_to_gpu_pool(run, model) is expected
 
 
-def test_the_native_solver_never_goes_to_the_gpu_pool(monkeypatch):
+@pytest.mark.parametrize(
+    ("settings_of_run", "expected"),
+    [
+        (["als.solver=implicit"], True),
+        (["als.solver=native"], False),
+        (["bert.init=als"], True),
+        (["bert.init=als", "bert.freeze_first_iter=true"], False),
+    ],
+)
+def test_als_that_only_a_cpu_can_train_never_goes_to_the_gpu_pool(monkeypatch, settings_of_run, expected):
     client = StubClient(Completed(), deployed=True, online=True)
     monkeypatch.setattr(gpu_route, "get_client", lambda sync_client: client)
     settings = SimpleNamespace(api=SimpleNamespace(url="http://127.0.0.1:1/api"))
     monkeypatch.setattr(gpu_route, "get_current_settings", lambda: settings)
-    for solver, expected in (("implicit", True), ("native", False)):
-        run = SimpleNamespace(config=load_config(None, [f"als.solver={solver}"]))
-        assert gpu_route.goes_to_gpu_pool(run, "als") is expected
+    run = SimpleNamespace(config=load_config(None, settings_of_run))
+    assert gpu_route.goes_to_gpu_pool(run, "als") is expected
 
 
 def test_a_machine_with_a_gpu_and_the_embedded_server_train_here(monkeypatch):

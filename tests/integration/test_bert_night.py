@@ -1,6 +1,7 @@
 """Nights that start from product embeddings: what is trained, registered, told, and served."""
 
 import json
+import sys
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from recsys.cf.models.als_start import INIT_NORM
 from recsys.cf.models.item_start import ItemStart
 from recsys.cli.main import run as recsys
 from recsys.config.load import load_config
-from recsys.errors import ConfigError, DataError
+from recsys.errors import ConfigError, DataError, NotEnoughMemory
 from recsys.pipeline.nightly import run_nightly
 from recsys.pipeline.run import open_run
 from recsys.registry import load_model
@@ -86,6 +87,7 @@ def test_the_metadata_tells_of_the_embeddings(shop, results):
         assert (found["projection_method"], found["original_dim"], found["projected_dim"]) == ("pca", 512, 16)
         assert 0 < found["explained_variance"] < 1
         assert found["coverage"] == 1.0
+        assert found["freeze_first_iter"] == (model == "als")  # BPR has no sweeps to freeze
 
 
 def test_the_random_start_beside_it_is_the_night_without_embeddings(results):
@@ -165,6 +167,15 @@ def test_a_file_besides_the_data_version_is_part_of_the_run(shop, tmp_path):
         open_run(store, load_config(None, [*SETTINGS, setting]))
 
 
+def test_a_file_that_this_machine_cannot_read_ends_the_night_before_training(shop, tmp_path, monkeypatch):
+    (tmp_path / "e.pt").write_bytes(b"anything")
+    monkeypatch.setitem(sys.modules, "torch", None)
+    with pytest.raises(ConfigError, match=r"pip install 'train-cf\[torch\]'"):
+        open_run(
+            str(shop / "store"), load_config(None, [*SETTINGS, f"bert.embeddings_path={tmp_path / 'e.pt'}"])
+        )
+
+
 def test_an_anchored_night_keeps_items_nobody_bought_near_their_text(shop):
     settings = ["als.solver=native", "bert.anchored=true", "runtime.models=[als]"]
     result = night(shop, *settings)
@@ -185,6 +196,29 @@ def test_an_anchored_night_keeps_items_nobody_bought_near_their_text(shop):
     moved = np.linalg.norm(V - anchor, axis=1)
     assert 0 < np.median(moved[few]) < np.median(moved[data.item_train_counts > 20])
     assert result["models"]["als"]["random_start"]["metrics"]["recall@10"] > 0
+
+
+def test_memory_that_only_the_comparison_lacks_costs_no_trained_model(shop, monkeypatch):
+    asked = []
+
+    def refuse_the_second(run, data, dimensions):
+        asked.append(run)
+        if len(asked) > 1:
+            raise NotEnoughMemory("none left")
+
+    monkeypatch.setattr("recsys.pipeline.fit.require_memory_of_run", refuse_the_second)
+    result = night(shop, "runtime.models=[als]", "bert.init=als", "als.iterations=5")
+    assert len(asked) == 2
+    assert result["models"]["als"]["metrics"]["recall@10"] > 0
+    assert result["models"]["als"]["random_start"] is None
+
+
+def test_compare_init_without_a_model_that_embeddings_start_is_refused(shop, capsys):
+    arguments = ["compare-init", "--store", str(shop / "store"), "--set", "runtime.models=[hybrid]"]
+    with pytest.raises(SystemExit) as left:
+        recsys(arguments)
+    assert left.value.code == 2
+    assert "add als or bpr" in capsys.readouterr().err
 
 
 def test_compare_init_tells_each_variant_beside_the_random_start(shop, capsys):

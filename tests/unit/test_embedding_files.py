@@ -35,6 +35,12 @@ def test_ids_may_be_a_tensor_and_half_precision_is_widened(torch, tmp_path):
     assert (read.item_ids, read.name, read.version) == (("7", "8"), "m", "2")
 
 
+def test_the_weights_of_a_trained_layer_are_read(torch, tmp_path):
+    weights = torch.nn.Parameter(torch.tensor(VECTORS))  # requires gradients, which numpy refuses
+    torch.save({"embeddings": weights, "product_ids": ["007", "x"]}, tmp_path / "e.pt")
+    assert np.array_equal(read_product_embeddings(tmp_path / "e.pt").embeddings, VECTORS)
+
+
 class Harmful:
     def __reduce__(self):
         return (print, ("this must never run",))

@@ -13,6 +13,7 @@ from recsys.cf.data.embeddings import read_product_embeddings
 from recsys.cf.data.raw import read_item_texts
 from recsys.cf.data.sources import Source
 from recsys.cf.embeddings.encode import embed_products, open_encoder
+from recsys.cf.embeddings.sentence import _weights_version
 from recsys.cli.main import run as recsys
 from recsys.config.schema import ItemColumns
 from recsys.errors import ConfigError, EmptyDataError
@@ -93,6 +94,29 @@ def test_the_command_writes_what_prepare_reads(tmp_path, capsys):
     read = read_product_embeddings(tmp_path / "out" / "e.npz")
     assert read.item_ids == ("001", "002")
     assert np.array_equal(read.embeddings, open_encoder("ngrams").encode(TITLES[:2]))
+
+
+@pytest.mark.parametrize("name", ["e", "e.pt"])
+def test_an_output_that_prepare_would_not_find_or_misread_is_refused_before_the_work(tmp_path, capsys, name):
+    with pytest.raises(SystemExit) as left:
+        recsys(["embed", str(tmp_path / "no_products.csv"), "--output", str(tmp_path / name)])
+    assert left.value.code == 2
+    assert "written as .npz" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_version_of_a_model_depends_on_all_its_weights(tmp_path):
+    (tmp_path / "2_Dense").mkdir()
+    versions = []
+    for dense, transformer in ((b"a", b"b"), (b"a", b"c"), (b"d", b"b")):
+        (tmp_path / "2_Dense" / "model.safetensors").write_bytes(dense)
+        (tmp_path / "model.safetensors").write_bytes(transformer)
+        versions.append(_weights_version(tmp_path))
+    (tmp_path / "model.safetensors").rename(tmp_path / "model-00001-of-00001.safetensors")
+    (tmp_path / "2_Dense" / "model.safetensors").unlink()
+    versions.append(_weights_version(tmp_path))
+    assert len(set(versions)) == 4
+    assert all(len(one) == 12 for one in versions)
 
 
 @pytest.mark.skipif(

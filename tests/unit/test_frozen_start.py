@@ -10,6 +10,7 @@ from recsys.cf.models.als_start import als_start_factors
 from recsys.cf.models.als_train import train_als
 from recsys.cf.models.item_start import ItemStart
 from recsys.config.schema import AlsConfig
+from recsys.errors import ConfigError
 
 N_USERS, N_ITEMS, FACTORS = 60, 25, 4
 
@@ -56,3 +57,9 @@ def test_the_second_iteration_moves_them(liked, items, solver):
     losses = [row["loss"] for row in fit.history]
     assert losses == sorted(losses, reverse=True)
     assert losses[1] < 0.9 * losses[0]
+
+
+def test_an_anchored_fit_without_anything_to_pull_to_is_refused(liked):
+    config = AlsConfig(factors=FACTORS, iterations=1, solver="native")
+    with pytest.raises(ConfigError, match="anchored fit needs embeddings"):
+        train_als(liked * 3, liked, config, seed=7, anchored=True)

@@ -210,6 +210,7 @@ def test_embeddings_become_part_of_the_version(shop, tmp_path):
     prepared = run(store, shop, embeddings=path)
     assert prepared.version != without.version
     assert load_product_embeddings(store).item_ids == ("a", "b")
+    assert any("cover 0 of" in warning for warning in prepared.warnings)
 
 
 def test_manifest_and_statistics_say_what_was_done(shop):

@@ -1,7 +1,12 @@
 import numpy as np
 import pytest
 
-from recsys.cf.data.embeddings import ProductEmbeddings, read_product_embeddings, write_product_embeddings
+from recsys.cf.data.embeddings import (
+    ProductEmbeddings,
+    coverage_warnings,
+    read_product_embeddings,
+    write_product_embeddings,
+)
 from recsys.errors import RawDataError
 
 VECTORS = np.arange(6, dtype=np.float32).reshape(2, 3)
@@ -41,6 +46,8 @@ def test_product_ids_is_the_same_array_and_names_are_optional(tmp_path):
         ),
         ({"embeddings": VECTORS[:0], "item_ids": []}, "no vectors"),
         ({"embeddings": VECTORS, "item_ids": np.array(["a", None])}, "cannot be read"),
+        ({"embeddings": VECTORS, "item_ids": [7.0, 8.0]}, "item_ids texts or whole numbers"),
+        ({"embeddings": VECTORS, "item_ids": [b"7", b"8"]}, "item_ids texts or whole numbers"),
     ],
 )
 def test_faults_are_told(tmp_path, arrays, message):
@@ -53,3 +60,11 @@ def test_a_foreign_file_is_a_raw_data_error(tmp_path):
     path.write_bytes(b"PK\x03\x04 broken")
     with pytest.raises(RawDataError, match=r"e\.npz"):
         read_product_embeddings(path)
+
+
+def test_embeddings_of_other_ids_are_noticed_when_a_version_is_prepared():
+    embeddings = ProductEmbeddings(VECTORS, ("01", "02"), "", "")
+    assert coverage_warnings(embeddings, ["01", "02", "03", "04"]) == []
+    (warning,) = coverage_warnings(embeddings, ["1", "2", "02"])
+    assert "cover 1 of 3 items" in warning
+    assert "named like '1', embeddings like '01'" in warning

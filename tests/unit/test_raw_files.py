@@ -89,6 +89,11 @@ def test_missing_columns_are_named_all_at_once_with_the_way_out(tmp_path):
         assert part in message
 
 
+def test_a_missing_column_of_products_names_their_own_option(tmp_path):
+    with pytest.raises(RawDataError, match="--item-column item_id=NAME"):
+        read_items(write(tmp_path / "p.csv", "which,title\na,Soap\n"), ItemColumns())
+
+
 def test_configured_names_win_and_must_exist(tmp_path):
     path = write(tmp_path / "r.csv", "user_id,who,item_id,rating,date\nwrong,right,a,5,2023-05-04\n")
     assert read_interactions(path, InteractionColumns(user_id="who"))["user_id"].to_list() == ["right"]

@@ -32,13 +32,21 @@ def test_too_few_validation_users_mean_fixed_settings():
     assert chosen["als.regularization"] == 50.0
     assert chosen["als.alpha"] == 10.0
     assert chosen["als.preference"] == "binary"
-    assert chosen["bpr.regularization"] == 0.03
+    assert (chosen["bpr.preset"], chosen["bpr.regularization"]) == ("original", 0.03)  # auto would search on
     assert chosen["promotion.tolerance"] == 0.5
 
 
 def test_a_large_shop_gets_more_factors_and_a_warm_start():
     chosen = values(Shop(2_600_000, 220_000, 37_000_000))
     assert (chosen["als.factors"], chosen["bpr.warm_start"]) == (128, True)
+
+
+def test_memory_is_that_of_the_largest_model_that_trials_may_choose():
+    shop = Shop(1_000_000, 10_000, 2_000_000)
+    settings = recommend_settings(shop)
+    most = 128 * (shop.users + shop.items) * 4
+    assert "als.factors" not in {one.path for one in settings}
+    assert needed_bytes(shop, settings) > 5 * most  # 64 factors would take 2.5 times that, BPR 1.5 times
 
 
 def test_a_typical_pair_weighs_ten_whatever_the_stars():

@@ -95,7 +95,8 @@ def _missing_message(
         f"{rule.name}: {rule.meaning}" + ("" if rule.required else " (optional)") for rule in rules
     )
     example = missing[0].split(" ", 1)[0]
+    option = "--item-column" if rules is ITEM_RULES else "--column"
     return (
         f"{name} has no column {' and no column '.join(missing)}. Columns found: {', '.join(found) or 'none'}. "
-        f"Expected: {schema}. Map a column with --column {example}=NAME."
+        f"Expected: {schema}. Map a column with {option} {example}=NAME."
     )

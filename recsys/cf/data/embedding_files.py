@@ -3,6 +3,7 @@
 import json
 import pickle
 from collections.abc import Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,22 @@ from recsys.errors import ConfigError, RawDataError
 # Names that exports give to the array of ids.
 ID_NAMES = ("item_ids", "product_ids")
 _EXPECTED = "expected embeddings (n, d) and product_ids (n)"
+TORCH_ENDINGS, SAFETENSORS_ENDING = (".pt", ".pth"), ".safetensors"
+
+
+def require_reader(path: Path) -> None:
+    """Raise ConfigError when the package that reads this kind of file is not installed; imports nothing."""
+    ending = path.suffix.lower()
+    if ending in TORCH_ENDINGS and find_spec("torch") is None:
+        raise ConfigError(
+            f"{path}: reading .pt files needs torch: pip install 'train-cf[torch]', or store the embeddings as "
+            ".npz or .safetensors"
+        )
+    if ending == SAFETENSORS_ENDING and find_spec("safetensors") is None:
+        raise ConfigError(
+            f"{path}: reading .safetensors files needs the package safetensors: pip install 'train-cf[embed]', "
+            "or store the embeddings as .npz"
+        )
 
 
 def read_torch_file(path: Path) -> dict[str, NDArray[Any]]:
@@ -22,13 +39,9 @@ def read_torch_file(path: Path) -> dict[str, NDArray[Any]]:
     Loaded with ``weights_only=True``: the file can name no class and call nothing. Raises ConfigError without
     the extra torch, RawDataError when the file is damaged or holds something else.
     """
-    try:
-        import torch
-    except ModuleNotFoundError as error:
-        raise ConfigError(
-            f"{path}: reading .pt files needs torch: pip install 'train-cf[torch]', or store the embeddings as "
-            ".npz or .safetensors"
-        ) from error
+    require_reader(path)
+    import torch
+
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except (
@@ -45,7 +58,7 @@ def read_torch_file(path: Path) -> dict[str, NDArray[Any]]:
     if not isinstance(content, Mapping):
         raise RawDataError(f"{path} holds a {type(content).__name__}; {_EXPECTED} in a dictionary")
     return {
-        str(name): value.float().numpy()
+        str(name): value.detach().float().numpy()  # a trained layer's weights require gradients
         if isinstance(value, torch.Tensor) and value.is_floating_point()
         else _array(value)
         for name, value in content.items()
@@ -59,13 +72,9 @@ def read_safetensors_file(path: Path) -> dict[str, NDArray[Any]]:
     list of that name in the file's metadata; name and version are metadata, too. Raises ConfigError without
     the package safetensors, RawDataError when the file is damaged.
     """
-    try:
-        from safetensors import SafetensorError, safe_open
-    except ModuleNotFoundError as error:
-        raise ConfigError(
-            f"{path}: reading .safetensors files needs the package safetensors: pip install 'train-cf[embed]', "
-            "or store the embeddings as .npz"
-        ) from error
+    require_reader(path)
+    from safetensors import SafetensorError, safe_open
+
     try:
         with safe_open(path, framework="np") as file:
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping

@@ -1,5 +1,6 @@
 """Product embeddings that a shop may bring along: read, checked, and stored with a data version."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -7,12 +8,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from recsys.cf.data.embedding_files import ID_NAMES, read_safetensors_file, read_torch_file
+from recsys.cf.data.embedding_files import (
+    ID_NAMES,
+    SAFETENSORS_ENDING,
+    TORCH_ENDINGS,
+    read_safetensors_file,
+    read_torch_file,
+)
 from recsys.cf.data.npz import read_arrays
+from recsys.config.schema import BertConfig
 from recsys.errors import DataError, RawDataError
 from recsys.types import FloatMatrix
-
-_TORCH_SUFFIXES, _SAFETENSORS_SUFFIX = (".pt", ".pth"), ".safetensors"
 
 
 @dataclass(frozen=True)
@@ -43,10 +49,11 @@ def read_product_embeddings(path: Path) -> ProductEmbeddings:
             f"{path} holds {', '.join(sorted(arrays)) or 'nothing'}; expected embeddings (n, d) and item_ids (n,)"
         )
     vectors, ids = arrays["embeddings"], arrays[ids_name]
-    if vectors.ndim != 2 or vectors.dtype.kind not in "fiu" or ids.ndim != 1:
+    wrong_ids = ids.size > 0 and ids.dtype.kind not in "Uiu"  # a float id would read "7.0", bytes "b'7'"
+    if vectors.ndim != 2 or vectors.dtype.kind not in "fiu" or ids.ndim != 1 or wrong_ids:
         raise RawDataError(
-            f"{path}: embeddings must be numbers (n, d) and {ids_name} (n,), "
-            f"got {vectors.dtype} {vectors.shape} and {ids.shape}"
+            f"{path}: embeddings must be numbers (n, d) and {ids_name} texts or whole numbers (n,), "
+            f"got {vectors.dtype} {vectors.shape} and {ids.dtype} {ids.shape}"
         )
     embeddings = ProductEmbeddings(
         np.ascontiguousarray(vectors, dtype=np.float32),
@@ -70,11 +77,23 @@ def write_product_embeddings(path: Path, embeddings: ProductEmbeddings) -> None:
     )
 
 
+def coverage_warnings(embeddings: ProductEmbeddings, item_ids: Sequence[str]) -> list[str]:
+    """Return a sentence when so few items have an embedding that models would refuse to start from them."""
+    known, enough = set(embeddings.item_ids), BertConfig().min_coverage
+    n_covered = sum(item_id in known for item_id in item_ids)
+    if n_covered >= enough * len(item_ids):
+        return []
+    return [
+        f"product embeddings cover {n_covered} of {len(item_ids)} items, bert.min_coverage asks for {enough:.0%}: "
+        f"items are named like {item_ids[0]!r}, embeddings like {embeddings.item_ids[0]!r}"
+    ]
+
+
 def _read_file(path: Path) -> dict[str, NDArray[Any]]:
     suffix = path.suffix.lower()
-    if suffix in _TORCH_SUFFIXES:
+    if suffix in TORCH_ENDINGS:
         return read_torch_file(path)
-    if suffix == _SAFETENSORS_SUFFIX:
+    if suffix == SAFETENSORS_ENDING:
         return read_safetensors_file(path)
     try:
         return read_arrays(path)

@@ -11,7 +11,11 @@ from recsys.cf.data.append import BaseVersion, open_base
 from recsys.cf.data.build import DatasetBuilder, summary_counts
 from recsys.cf.data.clean import READ_STEPS, RowFilter, newest_per_pair
 from recsys.cf.data.content import content_hash, describe_sources, relevant_settings
-from recsys.cf.data.embeddings import read_product_embeddings, write_product_embeddings
+from recsys.cf.data.embeddings import (
+    coverage_warnings,
+    read_product_embeddings,
+    write_product_embeddings,
+)
 from recsys.cf.data.files import EMBEDDINGS_FILE, INTERACTIONS_FILE, write_dataset_files
 from recsys.cf.data.funnel import Funnel, FunnelStep
 from recsys.cf.data.interactions import (
@@ -152,10 +156,11 @@ def _make(
     parts.remove()
     dataset = builder.finish(item_rows, config, content_hash=manifest.content_hash)
     stats = data_stats(dataset, facts, funnel, config.split_unit)
-    write_dataset_files(directory, replace(dataset, stats=stats))
     if inputs.embeddings:
         vectors = read_product_embeddings(inputs.embeddings[0].path)
+        stats["warnings"] += coverage_warnings(vectors, dataset.mappings.item_ids)
         write_product_embeddings(directory / EMBEDDINGS_FILE, vectors)
+    write_dataset_files(directory, replace(dataset, stats=stats))
     manifest = manifest.model_copy(update={"summary": summary_counts(dataset)})
     del dataset, builder, facts  # their memory is needed for the check of what was written
     return publish_directory(store, directory, manifest), stats

@@ -4,6 +4,7 @@ import logging
 from pathlib import Path
 
 from recsys.cf.data.dataset import InteractionDataset
+from recsys.cf.data.embedding_files import require_reader
 from recsys.cf.data.embeddings import ProductEmbeddings, read_product_embeddings
 from recsys.cf.data.files import EMBEDDINGS_FILE
 from recsys.cf.data.load import load_product_embeddings
@@ -71,10 +72,11 @@ def _embeddings(store: Store, version: str, config: BertConfig) -> ProductEmbedd
 def fingerprint_with_embeddings(config: BertConfig, fingerprint: str) -> str:
     """Return the fingerprint of a run, another one for other bytes in the file of ``embeddings_path``.
 
-    Raises ConfigError when that file cannot be read.
+    Raises ConfigError when that file cannot be read, or the package that reads its kind is not installed.
     """
     if config.embeddings_path is None:
         return fingerprint
+    require_reader(Path(config.embeddings_path))
     try:
         return derive_name(fingerprint, file_sha256(Path(config.embeddings_path)))
     except OSError as error:

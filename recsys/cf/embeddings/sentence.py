@@ -7,11 +7,12 @@ from pathlib import Path
 import numpy as np
 
 from recsys.errors import ConfigError
+from recsys.rng import derive_name
 from recsys.storage.base import file_sha256
 from recsys.types import FloatMatrix
 
 MODEL_MARKER = "modules.json"  # the file by which a sentence-transformers model is known
-_WEIGHTS = ("model.safetensors", "pytorch_model.bin")
+_WEIGHTS = ("model*.safetensors", "pytorch_model*.bin")
 _VERSION_DIGITS = 12
 
 
@@ -38,7 +39,7 @@ class SentenceEncoder:
             self._model = SentenceTransformer(
                 str(directory), device=None if device == "auto" else device, local_files_only=True
             )
-        except (OSError, ValueError, RuntimeError) as error:
+        except (OSError, ValueError, RuntimeError, AssertionError) as error:  # the last: a torch without CUDA
             cause = next(iter(str(error).splitlines()), type(error).__name__)
             raise ConfigError(f"--encoder {directory}: the model cannot be loaded: {cause}") from error
         self.name = name
@@ -57,9 +58,12 @@ class SentenceEncoder:
 
 
 def _weights_version(directory: Path) -> str:
-    """Return the beginning of the SHA-256 of the weights: the same weights give comparable vectors."""
-    for name in _WEIGHTS:
-        found = sorted(directory.rglob(name))
-        if found:
-            return file_sha256(found[0])[:_VERSION_DIGITS]
+    """Return the beginning of a SHA-256 of all weights: the same weights give comparable vectors.
+
+    A model may have several files of them: shards, or a dense layer behind the transformer.
+    """
+    for pattern in _WEIGHTS:
+        hashes = [file_sha256(path) for path in sorted(directory.rglob(pattern))]
+        if hashes:
+            return (hashes[0] if len(hashes) == 1 else derive_name(*hashes))[:_VERSION_DIGITS]
     return ""

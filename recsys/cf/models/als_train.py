@@ -43,6 +43,8 @@ def train_als(
     problem = config.solver_problem()
     if anchored and config.solver != "native":
         problem = "bert.anchored needs solver native"
+    if anchored and items is None:
+        problem = "an anchored fit needs embeddings to pull to, none were given"
     if problem:
         raise ConfigError(f"als: {problem}")
     user_items = scale_confidence(confidence, positives, config)
@@ -63,7 +65,7 @@ def train_als(
         seed=seed,
         preferences=continuous_preferences(confidence) if continuous else None,
         items=items,
-        prior=Prior(item_means=items.vectors(INIT_NORM)) if anchored and items else None,
+        prior=Prior(item_means=items.vectors(INIT_NORM)) if anchored and items is not None else None,
         freeze_first_iter=freeze_first_iter,
         validate=validate,
         control=control,
