@@ -8,6 +8,7 @@ import typer
 from recsys.cli.options import ConfigOption, JsonOption, SetOption
 from recsys.cli.output import emit
 from recsys.config.load import config_to_yaml, load_config, schema_json
+from recsys.config.reference import render_reference
 
 app = typer.Typer(help="Show the configuration.", no_args_is_help=True)
 
@@ -28,3 +29,9 @@ def schema(
 ) -> None:
     """Print the JSON schema of the configuration file."""
     sys.stdout.write(schema_json() + "\n")
+
+
+@app.command()
+def reference() -> None:
+    """Print every setting with type, default, range and meaning in Markdown (docs/configuration.md)."""
+    sys.stdout.write(render_reference())

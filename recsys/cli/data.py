@@ -76,7 +76,10 @@ def prepare_command(
         list[str] | None, typer.Option("--items", help="Products, in the same formats; repeatable.")
     ] = None,
     embeddings: Annotated[
-        Path | None, typer.Option("--embeddings", help="Item embeddings (.npz) to keep in the version.")
+        Path | None,
+        typer.Option(
+            "--embeddings", help="Item embeddings (.npz, .pt, .safetensors) to keep in the version."
+        ),
     ] = None,
     append_to: Annotated[
         str | None,

@@ -5,7 +5,7 @@ from importlib import resources
 from string import Template
 
 from recsys.reporting import formats
-from recsys.reporting.document import text
+from recsys.reporting.document import canonical, text
 from recsys.reporting.markup import Markup, join, tag
 from recsys.reporting.sections import cold_start, drift, quality, run, training, verdict
 from recsys.types import Json
@@ -31,6 +31,7 @@ def render_html(result: Json) -> str:
     Returns:
         UTF-8 text, the same for the same document. About 100 kB for two models.
     """
+    result = canonical(result)
     return render_page("Nightly training", result, verdict.banner(result), verdict.tiles(result))
 
 
@@ -39,20 +40,26 @@ def render_page(title: str, result: Json, *top: Markup | None) -> str:
     found: dict[str, Markup] = {}
     for name, parts in _SECTIONS.items():
         if content := join(part(result) for part in parts):
-            found[name] = tag("section", tag("h2", name), content, id=_anchor(name))
+            found[name] = content
+    return assemble_page(title, result, join(top), found)
+
+
+def assemble_page(title: str, result: Json, top: Markup, found: Mapping[str, Markup]) -> str:
+    """Return a page of ``found`` sections by name; time, data version and id come from ``result``."""
     links = tag("nav", *(tag("a", name, href=f"#{_anchor(name)}") for name in found), aria_label="Sections")
+    sections = (tag("section", tag("h2", name), content, id=_anchor(name)) for name, content in found.items())
     return _template("report.html").substitute(
         title=join([f"{title}, {formats.moment(text(result, 'created_at'))}".rstrip(", ")]),
         style=_read("report.css"),
         heading=_heading(title, result),
-        top=join(top),
+        top=top,
         links=links if found else "",
-        sections=join(found.values()),
+        sections=join(sections),
     )
 
 
 def _heading(title: str, result: Json) -> Markup:
-    names = [text(result, key) for key in ("data_version", "run_id")]
+    names = [text(result, key) for key in ("data_version", "run_id", "study_id")]
     when = formats.moment(text(result, "created_at"))
     return tag(
         "header",

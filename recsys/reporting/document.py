@@ -1,7 +1,7 @@
 """Reads the result document of a run, in which any key may be missing and any number null."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from recsys.types import Json
@@ -11,6 +11,16 @@ _MEASURES = (
     *("recall", "ndcg", "precision", "hit_rate", "mrr", "map", "auc"),
     *("coverage", "novelty", "diversity"),
 )
+
+
+def canonical(document: Any) -> Any:
+    """Return the document with the keys of all its objects sorted, as they come back from a store.
+
+    What is drawn from it then depends on its content alone, and a report built again is the same.
+    """
+    if isinstance(document, dict):
+        return {key: canonical(document[key]) for key in sorted(document)}
+    return [canonical(entry) for entry in document] if isinstance(document, list | tuple) else document
 
 
 def section(document: Json, *path: str) -> Json:
@@ -68,8 +78,13 @@ def headline_metric(result: Json) -> str:
 def metric_names(result: Json) -> list[str]:
     """Return the names of all metrics of any model, by measure (recall first), then by cutoff."""
     return sorted(
-        {name for model in models(result).values() for name in section(model, "metrics")}, key=_order
+        {name for model in models(result).values() for name in section(model, "metrics")}, key=metric_order
     )
+
+
+def measured_metrics(entries: Sequence[Json]) -> list[str]:
+    """Return the names of the metrics in rows of a history or in trials, recall first."""
+    return sorted({key for entry in entries for key in entry if "@" in key}, key=metric_order)
 
 
 def references(result: Json) -> dict[str, Json]:
@@ -109,7 +124,8 @@ def _finite(value: Any) -> float | None:
     return float(value)
 
 
-def _order(metric: str) -> tuple[int, int, str]:
+def metric_order(metric: str) -> tuple[int, int, str]:
+    """Return what metrics are sorted by: the measure (recall first), then the cutoff."""
     measure, _, cutoff = metric.partition("@")
     rank = _MEASURES.index(measure) if measure in _MEASURES else len(_MEASURES)
     return rank, int(cutoff) if cutoff.isdigit() else 0, metric

@@ -95,6 +95,12 @@ def moment(value: str) -> str:
     return value if parsed is None else f"{parsed.day} {parsed:%B %Y, %H:%M} UTC"
 
 
+def minute(value: str) -> str:
+    """Return an ISO time as 2026-11-25 01:02 (UTC), for tables; other text is returned as it is."""
+    parsed = instant(value)
+    return value if parsed is None else f"{parsed:%Y-%m-%d %H:%M}"
+
+
 def instant(value: str) -> datetime | None:
     """Return an ISO time in UTC (one without a zone is UTC already); None for a text that is no time."""
     try:

@@ -3,7 +3,7 @@
 from base64 import b64encode
 from dataclasses import dataclass
 
-from recsys.reporting.document import models, rows
+from recsys.reporting.document import measured_metrics, models, rows
 from recsys.reporting.sections.training import curve_plots
 from recsys.types import Json
 
@@ -30,7 +30,7 @@ class CurveImage:
 def training_curves(result: Json, model: str) -> list[CurveImage]:
     """Return the curves of one model, those with at least two points; a few kB each."""
     facts = models(result)[model]
-    measured = dict.fromkeys(key for row in rows(facts, "history") for key in row if "@" in key)
+    measured = measured_metrics(rows(facts, "history"))
     legends = {"validation": ", ".join(measured) + (" (dashed)" if len(measured) > 1 else "")}
     images = []
     for what, plot in curve_plots(model, facts).items():

@@ -33,16 +33,13 @@ def join(parts: Iterable[str | None]) -> Markup:
 def table(caption: str, head: Sequence[str], body: Iterable[Sequence[str]]) -> Markup:
     """Return a table, names in the first column and numbers in the others; a narrow screen scrolls it."""
 
+    def cell(words: str, column: int, name: str) -> Markup:
+        heads = bool(words) and (name == "th" or column == 0)  # an empty header would be read out as nothing
+        scope = ("col" if name == "th" else "row") if heads else None
+        return tag("th" if heads else "td", words, class_=None if column == 0 else "n", scope=scope)
+
     def cells(row: Sequence[str], name: str) -> Markup:
-        return join(
-            tag(
-                "th" if column == 0 else name,
-                cell,
-                class_=None if column == 0 else "n",
-                scope=("col" if name == "th" else "row") if column == 0 or name == "th" else None,
-            )
-            for column, cell in enumerate(row)
-        )
+        return join(cell(words, column, name) for column, words in enumerate(row))
 
     content = tag(
         "table",

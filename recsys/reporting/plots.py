@@ -10,6 +10,20 @@ from recsys.reporting.markup import Markup, join, tag
 _WIDTH, _HEIGHT = 420, 220
 _LEFT, _RIGHT, _TOP, _BOTTOM = 46, 10, 18, 30
 _MOST_DOTS = 25
+_NAME_WIDTH = 30  # of a mark such as p99, with its gap
+
+
+@dataclass(frozen=True)
+class Area:
+    """Where a plot draws its data, in pixels from the upper left corner."""
+
+    left: float
+    right: float
+    top: float
+    bottom: float
+
+
+PLOT = Area(_LEFT, _WIDTH - _RIGHT, _TOP, _HEIGHT - _BOTTOM)
 
 
 @dataclass(frozen=True)
@@ -34,38 +48,52 @@ class Bar:
 
 
 @dataclass(frozen=True)
-class _Scale:
+class Scale:
+    """From values to pixels along one axis of a plot."""
+
     low: float
     high: float
     first_pixel: float
     last_pixel: float
 
     def __call__(self, value: float) -> float:
+        """Return the pixel of ``value``."""
         share = (value - self.low) / (self.high - self.low)
         return round(self.first_pixel + share * (self.last_pixel - self.first_pixel), 2)
 
 
-def line_plot(title: str, x_name: str, series: Sequence[Series], *, best_x: float | None = None) -> Markup:
-    """Return a line plot with a legend; ``best_x`` marks the x whose state was kept."""
+def line_plot(
+    title: str,
+    x_name: str,
+    series: Sequence[Series],
+    *,
+    best_x: float | None = None,
+    y_range: tuple[float, float] | None = None,
+) -> Markup:
+    """Return a line plot with a legend; ``best_x`` marks the x whose state was kept.
+
+    ``y_range`` is what the value axis holds at least; without it, it fits the points.
+    """
     points = [point for line in series for point in line.points]
     first, last = min(x for x, _ in points), max(x for x, _ in points)
     x_ticks = ticks(first, last, whole=True)
-    y_ticks = ticks(min(y for _, y in points), max(y for _, y in points))
-    x = _Scale(first, last if last > first else first + 1, _LEFT, _WIDTH - _RIGHT)
-    y = _Scale(y_ticks[0], y_ticks[-1], _HEIGHT - _BOTTOM, _TOP)
+    values = [*(y for _, y in points), *(y_range or ())]
+    y_ticks = ticks(min(values), max(values))
+    x = Scale(first, last if last > first else first + 1, _LEFT, _WIDTH - _RIGHT)
+    y = Scale(y_ticks[0], y_ticks[-1], _HEIGHT - _BOTTOM, _TOP)
     marker = None
     if best_x is not None and x.low <= best_x <= x.high:
         marker = _vertical(x(best_x), f"best {compact(best_x)}", flip=x(best_x) > _WIDTH / 2)
     drawn = join(_line(line, x, y) for line in series)
-    return join([_legend(series), _svg(title, _axes(x, y, x_ticks, y_ticks, x_name), marker, drawn)])
+    return join([legend(series), svg(title, _axes(x, y, x_ticks, y_ticks, x_name), marker, drawn)])
 
 
 def histogram(title: str, edges: Sequence[float], counts: Sequence[float], marks: dict[str, float]) -> Markup:
     """Return a histogram of ``counts`` between ``edges`` (one more), with named lines at ``marks``."""
     y_ticks = ticks(0, max(*counts, 1))
     x_ticks = ticks(edges[0], edges[-1])
-    x = _Scale(min(edges[0], x_ticks[0]), max(edges[-1], x_ticks[-1]), _LEFT, _WIDTH - _RIGHT)
-    y = _Scale(y_ticks[0], y_ticks[-1], _HEIGHT - _BOTTOM, _TOP)
+    x = Scale(min(edges[0], x_ticks[0]), max(edges[-1], x_ticks[-1]), _LEFT, _WIDTH - _RIGHT)
+    y = Scale(y_ticks[0], y_ticks[-1], _HEIGHT - _BOTTOM, _TOP)
     bars = join(
         tag(
             "rect",
@@ -78,12 +106,8 @@ def histogram(title: str, edges: Sequence[float], counts: Sequence[float], marks
         for low, high, n in zip(edges[:-1], edges[1:], counts, strict=True)
         if n > 0
     )
-    lines = join(
-        _vertical(x(value), name, flip=place == 0 or x(value) > _WIDTH * 0.9)
-        for place, (name, value) in enumerate(marks.items())
-        if x.low <= value <= x.high
-    )
-    return _svg(title, _axes(x, y, x_ticks, y_ticks, "score"), tag("g", bars, class_="bars"), lines)
+    lines = _marks({name: x(value) for name, value in marks.items() if x.low <= value <= x.high})
+    return svg(title, _axes(x, y, x_ticks, y_ticks, "score"), tag("g", bars, class_="bars"), lines)
 
 
 def interval_plot(title: str, entries: Sequence[tuple[str, float, float, float, str]]) -> Markup:
@@ -91,7 +115,7 @@ def interval_plot(title: str, entries: Sequence[tuple[str, float, float, float, 
     x_ticks = ticks(min(0, *(low for _, _, low, _, _ in entries)), max(0, *(high for *_, high, _ in entries)))
     row, left = 34, 140
     height = row * len(entries) + _BOTTOM + _TOP
-    x = _Scale(x_ticks[0], x_ticks[-1], left, _WIDTH - 22)
+    x = Scale(x_ticks[0], x_ticks[-1], left, _WIDTH - 22)
     drawn: list[Markup] = [
         tag("line", x1=x(0), x2=x(0), y1=_TOP, y2=height - _BOTTOM, class_="zero"),
         *(tag("text", compact(t), x=x(t), y=height - 10, class_="tick mid") for t in x_ticks),
@@ -103,7 +127,7 @@ def interval_plot(title: str, entries: Sequence[tuple[str, float, float, float, 
             tag("line", x1=x(low), x2=x(high), y1=middle, y2=middle, class_=f"whisker {color}"),
             tag("circle", cx=x(value), cy=middle, r=5, class_=f"dot {color}"),
         ]
-    return _svg(title, *drawn, height=height)
+    return svg(title, *drawn, height=height)
 
 
 def bars(entries: Sequence[Bar], *, full: float) -> Markup:
@@ -145,12 +169,13 @@ def ticks(low: float, high: float, *, whole: bool = False) -> list[float]:
     return [float(f"{place * step:.12g}") for place in range(first, last + 1)]
 
 
-def _svg(title: str, *children: Markup | None, height: float = _HEIGHT) -> Markup:
+def svg(title: str, *children: Markup | None, height: float = _HEIGHT) -> Markup:
+    """Return a drawing of the plots' width; ``title`` is what a screen reader says of it."""
     box = f"0 0 {_WIDTH} {height:g}"
     return tag("svg", *children, viewBox=box, role="img", aria_label=title, class_="plot")
 
 
-def _axes(x: _Scale, y: _Scale, x_ticks: list[float], y_ticks: list[float], x_name: str) -> Markup:
+def _axes(x: Scale, y: Scale, x_ticks: list[float], y_ticks: list[float], x_name: str) -> Markup:
     room = _WIDTH - _RIGHT - 8 * len(x_name) - 12
     shown = [tick for tick in x_ticks if x.low <= tick <= x.high and x(tick) < room]
     return join(
@@ -163,12 +188,26 @@ def _axes(x: _Scale, y: _Scale, x_ticks: list[float], y_ticks: list[float], x_na
     )
 
 
-def _vertical(x: float, name: str, *, flip: bool) -> Markup:
-    end = tag("text", name, x=x - 4 if flip else x + 4, y=_TOP - 6, class_=f"tick{' end' * flip}")
+def _marks(places: dict[str, float]) -> Markup:
+    """Return lines at pixels; a name that would touch the one before it goes one line lower."""
+    drawn: list[Markup] = []
+    taken = [-float(_WIDTH)] * 2  # where the words of each line of text end
+    for rank, (name, place) in enumerate(places.items()):
+        flip = (rank == 0 and place > _LEFT + _NAME_WIDTH) or place > _WIDTH * 0.9
+        start = place - _NAME_WIDTH if flip else place
+        row = 0 if start >= taken[0] else 1
+        taken[row] = start + _NAME_WIDTH
+        drawn.append(_vertical(place, name, flip=flip, row=row))
+    return join(drawn)
+
+
+def _vertical(x: float, name: str, *, flip: bool, row: int = 0) -> Markup:
+    height = _TOP - 6 + 13 * row
+    end = tag("text", name, x=x - 4 if flip else x + 4, y=height, class_=f"tick{' end' * flip}")
     return join([tag("line", x1=x, x2=x, y1=_TOP, y2=_HEIGHT - _BOTTOM, class_="mark"), end])
 
 
-def _line(line: Series, x: _Scale, y: _Scale) -> Markup:
+def _line(line: Series, x: Scale, y: Scale) -> Markup:
     path = " ".join(f"{x(px)},{y(py)}" for px, py in line.points)
     dots = []
     for px, py in line.points if len(line.points) <= _MOST_DOTS else ():
@@ -177,7 +216,8 @@ def _line(line: Series, x: _Scale, y: _Scale) -> Markup:
     return join([tag("polyline", points=path, class_=f"line {line.color}{' dashed' * line.dashed}"), *dots])
 
 
-def _legend(series: Sequence[Series]) -> Markup:
+def legend(series: Sequence[Series]) -> Markup:
+    """Return the names of the lines, each with its colour."""
     keys = (tag("i", class_=f"key {line.color}{' dashed' * line.dashed}") for line in series)
     return tag(
         "p", *(tag("span", key, line.name) for key, line in zip(keys, series, strict=True)), class_="legend"

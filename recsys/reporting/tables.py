@@ -8,6 +8,7 @@ from recsys.reporting import formats
 from recsys.reporting.decision import headline, reasons
 from recsys.reporting.document import (
     POPULARITY,
+    canonical,
     differences,
     interval_level,
     label,
@@ -69,48 +70,49 @@ def metric_rows(result: Json) -> list[dict[str, str]]:
 
 def render_markdown(result: Json) -> str:
     """Return a summary of the run in GitHub-flavoured Markdown: decision, reasons, metrics, gates, times."""
-    parts = [f"# {_plain(headline(result))}", _identity(result)]
-    parts.append("\n".join(f"- {_plain(reason)}" for reason in reasons(result)))
+    result = canonical(result)
+    parts = [f"# {plain(headline(result))}", _identity(result)]
+    parts.append("\n".join(f"- {plain(reason)}" for reason in reasons(result)))
     if printed := metric_rows(result):
-        parts.append(
-            _pipe_table(list(map(_plain, printed[0])), (map(_plain, row.values()) for row in printed))
-        )
+        parts.append(pipe_table(list(map(plain, printed[0])), (map(plain, row.values()) for row in printed)))
         parts.append(f"Differences to {POPULARITY} carry paired {interval_level(result)} intervals.")
     for model_id, gates in section(result, "decision", "gates").items():
         body = (
             [
                 "passed" if gate.get("passed") else "**not passed**",
-                _plain(text(gate, "name")),
-                _plain(formats.anything(gate.get("value"))),
-                _plain(formats.anything(gate.get("threshold"))),
-                _plain(text(gate, "reason")),
+                plain(text(gate, "name")),
+                plain(formats.anything(gate.get("value"))),
+                plain(formats.anything(gate.get("threshold"))),
+                plain(text(gate, "reason")),
             ]
             for gate in gates or []
             if gate
         )
-        table = _pipe_table(["", "gate", "value", "threshold", "reason"], body)
-        parts.append(f"## Gates of {_plain(model_id)}\n\n{table}")
+        table = pipe_table(["", "gate", "value", "threshold", "reason"], body)
+        parts.append(f"## Gates of {plain(model_id)}\n\n{table}")
     if timings := section(result, "timings"):
-        body = ([_plain(stage), formats.seconds(number(timings, stage))] for stage in timings)
-        parts.append("## Time\n\n" + _pipe_table(["stage", "time"], body))
+        body = ([plain(stage), formats.seconds(number(timings, stage))] for stage in timings)
+        parts.append("## Time\n\n" + pipe_table(["stage", "time"], body))
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
 def _identity(result: Json) -> str:
     names = {"run": "run_id", "data": "data_version", "settings": "fingerprint"}
-    return ", ".join(f"{name} `{_code(text(result, key))}`" for name, key in names.items() if result.get(key))
+    return ", ".join(f"{name} `{code(text(result, key))}`" for name, key in names.items() if result.get(key))
 
 
-def _pipe_table(head: Sequence[str], body: Iterable[Iterable[str]]) -> str:
+def pipe_table(head: Sequence[str], body: Iterable[Iterable[str]]) -> str:
+    """Return a table of GitHub-flavoured Markdown; cells are Markdown already, see ``plain``."""
     lines: list[Iterable[str]] = [head, ["---"] * len(head), *body]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def _plain(value: str) -> str:
+def plain(value: str) -> str:
     """Return ``value`` so that Markdown shows it as it is: no markup, no line break, no table border."""
     words = escape(" ".join(value.split()), quote=False)
     return "".join(f"\\{letter}" if letter in "\\`*_[]|#~" else letter for letter in words)
 
 
-def _code(value: str) -> str:
+def code(value: str) -> str:
+    """Return ``value`` for a code span of Markdown: no backtick, no line break."""
     return " ".join(value.replace("`", "'").split())

@@ -78,7 +78,9 @@ def test_a_killed_worker_is_noticed_and_the_rerun_goes_on_from_the_checkpoints(s
     crashed = prefect.wait(late_night, 2 * ZOMBIE_SECONDS)
     assert crashed["state_type"] == "CRASHED"
     assert "No sign of life" in crashed["state"]["message"]
-    assert until(lambda: alerts.first("prefect.flow-run.Crashed"), 20, "crash alert")["run"] == crashed["name"]
+    assert (
+        until(lambda: alerts.first("prefect.flow-run.Crashed"), 20, "crash alert")["run"] == crashed["name"]
+    )
     rerun = until(lambda: (prefect.runs_of(RERUN) or [None])[0], 30, "rerun")
     assert prefect.wait(rerun["id"], 120)["state_type"] == "COMPLETED"
     resumed = [line for line in prefect.logs(rerun["id"]) if "goes on after" in line]

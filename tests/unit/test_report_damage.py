@@ -2,6 +2,7 @@
 
 import copy
 import io
+import json
 import math
 from typing import Any
 
@@ -11,7 +12,9 @@ from report_example import example_result
 from rich.console import Console
 
 from recsys.reporting.card import render_html
-from recsys.reporting.model_card import render_model_report
+from recsys.reporting.history import render_history
+from recsys.reporting.model_card import render_model_card, render_model_report
+from recsys.reporting.night import night_record
 from recsys.reporting.tables import metric_rows, render_markdown
 from recsys.reporting.terminal import render_terminal
 
@@ -33,13 +36,18 @@ def paths(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
 PATHS = paths(EXAMPLE)
 
 
+def has(result: Any, step: Any) -> bool:
+    """Return whether earlier damage left the entry ``step``."""
+    return step < len(result) if isinstance(result, list) else result is not None and step in result
+
+
 def damage(result: Any, path: tuple[Any, ...], how: str) -> None:
     *above, last = path
     for step in above:
-        if result is None or (isinstance(result, dict) and step not in result):
+        if not has(result, step):
             return
         result = result[step]
-    if result is None or (isinstance(result, dict) and last not in result):
+    if not has(result, last):
         return
     value = result[last]
     if how == "drop" and isinstance(result, dict):
@@ -76,3 +84,8 @@ def test_damaged_documents_still_give_reports(done: list[tuple[tuple[Any, ...], 
     for name in result.get("models") or {}:
         if (result["models"] or {}).get(name):
             render_model_report(result, name)
+            assert render_model_card(result, name).startswith("# ")
+    record = night_record(result)
+    json.dumps(record, allow_nan=False)
+    history = {"nights": [record, night_record(EXAMPLE)], "events": [], "champion": record["champion"]}
+    assert ">nan<" not in render_history(history)

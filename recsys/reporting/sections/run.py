@@ -13,7 +13,7 @@ def funnel(result: Json) -> Markup | None:
     """Return the rows dropped at each step of preparation, and the sizes of what was left."""
     data = section(result, "data")
     read, kept = number(data, "rows_in"), number(data, "rows_out")
-    steps = [step for step in rows(data, "funnel") if number(step, "rows") is not None]
+    steps = [step for step in rows(data, "funnel") if number(step, "rows")]
     entries = [Bar("rows read", read, formats.count(read), "m-popularity")] if read is not None else []
     left = read
     for step in steps:
@@ -49,7 +49,7 @@ def time(result: Json) -> Markup | None:
         chart = tag("div", tag("h4", "Training, on one clock"), bars(spans, full=full), class_="stratum")
     stages = [
         Bar(label(stage), value, formats.seconds(value), f"m-{stage}")
-        for stage in timings
+        for stage in sorted(timings, key=lambda stage: (stage not in models(result), stage))
         if stage != "total" and (value := number(timings, stage)) is not None
     ]
     by_stage = None
@@ -79,6 +79,7 @@ def resources(result: Json) -> Markup | None:
         (name, shown)
         for name, shown in (
             ("threads", formats.count(number(result, "threads"))),
+            ("machine", text(section(result, "code"), "machine") or formats.MISSING),
             ("peak memory", formats.n_bytes(number(result, "peak_memory_bytes"))),
         )
         if shown != formats.MISSING

@@ -1,12 +1,14 @@
 """How the models were trained: curves, draws of negatives, trials of the search, score ranges."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
+from typing import Any
 
 from recsys.reporting import formats
-from recsys.reporting.document import label, models, number, numbers, rows, section, text
+from recsys.reporting.document import label, measured_metrics, models, number, numbers, rows, section, text
 from recsys.reporting.markup import Markup, details, facts, join, pair, panel, table, tag
-from recsys.reporting.plots import Series, histogram, line_plot
+from recsys.reporting.plots import Bar, Series, bars, histogram, line_plot
 from recsys.types import Json
 
 _SCORES = ("min", "p01", "p50", "p99", "max", "mean", "std")
@@ -22,8 +24,7 @@ def sampling(result: Json) -> Markup | None:
     panels = []
     for name, model in models(result).items():
         history = rows(model, "history")
-        kinds = dict.fromkeys(key for row in history for key in row if key.startswith("share_"))
-        drawn = [_share(history, key, f"part-{place % 4}") for place, key in enumerate(kinds)]
+        drawn = _shares(history)
         learned = [
             Series("ordered triplets", _points(history, "ordered_share"), f"m-{name}"),
             Series("hardness of negatives", _points(history, "hardness"), "m-popularity", dashed=True),
@@ -33,7 +34,7 @@ def sampling(result: Json) -> Markup | None:
             "triplets": (learned, "Share put in order; mean σ(score of negative − score of positive)."),
         }
         for what, (lines, note) in plots.items():
-            if plot := _plot(f"{label(name)}: {what}", "epoch", lines):
+            if plot := _plot(f"{label(name)}: {what}", "epoch", lines, y_range=(0, 1)):
                 panels.append(panel(f"{label(name)}: {what}", plot, note=note))
     return pair(panels)
 
@@ -43,8 +44,9 @@ def trials(result: Json) -> Markup | None:
     panels = [
         panel(
             f"{label(name)}: settings tried",
-            _trial_table(name, tried),
-            note="Chosen on the validation split.",
+            _ablation(name, tried),
+            details(f"All {len(tried)} trials", _trial_table(name, tried)),
+            note=f"On the validation split; each bar is the best {_searched_by(tried)} of all trials with that value.",
         )
         for name, model in models(result).items()
         if (tried := rows(model, "trials"))
@@ -93,10 +95,10 @@ def curve_plots(name: str, model: Json) -> dict[str, Markup]:
     history = rows(model, "history")
     unit = "epoch" if any("epoch" in row for row in history) else "iteration"
     best = number(model, "best_iteration")
-    measured = [key for row in history for key in row if "@" in key]
+    measured = measured_metrics(history)
     watched = [
         Series(key, _points(history, key), f"m-{name}", dashed=place > 0)
-        for place, key in enumerate(dict.fromkeys(measured))
+        for place, key in enumerate(measured)
     ]
     plots = {
         "training loss": _plot(
@@ -122,9 +124,16 @@ def _curves_of(name: str, model: Json) -> list[Markup]:
     ]
 
 
-def _plot(title: str, unit: str, lines: Sequence[Series], *, best_x: float | None = None) -> Markup | None:
+def _plot(
+    title: str,
+    unit: str,
+    lines: Sequence[Series],
+    *,
+    best_x: float | None = None,
+    y_range: tuple[float, float] | None = None,
+) -> Markup | None:
     kept = [line for line in lines if len(line.points) > 1]
-    return line_plot(title, unit, kept, best_x=best_x) if kept else None
+    return line_plot(title, unit, kept, best_x=best_x, y_range=y_range) if kept else None
 
 
 def _points(history: Sequence[Json], key: str) -> list[tuple[float, float]]:
@@ -137,19 +146,73 @@ def _points(history: Sequence[Json], key: str) -> list[tuple[float, float]]:
     return sorted(found)
 
 
-def _share(history: Sequence[Json], key: str, color: str) -> Series:
-    points = _points(history, key)
-    mean = sum(share for _, share in points) / len(points) if points else None
-    return Series(f"{key.removeprefix('share_')} {formats.percent(mean)}", points, color)
+def _shares(history: Sequence[Json]) -> list[Series]:
+    """Return a line for each kind of negative that was drawn at all."""
+    kinds = dict.fromkeys(key for row in history for key in row if key.startswith("share_"))
+    found = {key: _points(history, key) for key in kinds}
+    drawn = {key: points for key, points in found.items() if any(share > 0 for _, share in points)}
+    return [
+        Series(f"{key.removeprefix('share_')} {formats.percent(_mean(points))}", points, f"part-{place % 5}")
+        for place, (key, points) in enumerate(drawn.items())
+    ]
+
+
+def _mean(points: Sequence[tuple[float, float]]) -> float:
+    return sum(share for _, share in points) / len(points)
+
+
+def _ablation(name: str, tried: Sequence[Json]) -> Markup | None:
+    """Return, for each setting that varied, the best validation metric at each of its values."""
+    metric = _searched_by(tried)
+    by_setting = {key: _best_by_value(tried, key, metric) for key in _varied(tried)}
+    full = max((value for best in by_setting.values() for value in best.values()), default=0.0)
+    groups = [
+        tag(
+            "div",
+            tag("h4", key.replace("_", " ")),
+            bars(_ablation_bars(name, best), full=full),
+            class_="stratum",
+        )
+        for key, best in by_setting.items()
+        if len(best) > 1
+    ]
+    return tag("div", *groups, class_="pair", role="group", aria_label=f"Best {metric}") if groups else None
+
+
+def _searched_by(tried: Sequence[Json]) -> str:
+    """Return the metric that the search looks at, or what there is in its place."""
+    measured = measured_metrics(tried)
+    return "ndcg@10" if "ndcg@10" in measured or not measured else measured[0]
+
+
+def _best_by_value(tried: Sequence[Json], key: str, metric: str) -> dict[str, float]:
+    best: dict[str, float] = {}
+    for trial in sorted(tried, key=lambda one: _as_number(section(one, "settings").get(key))):
+        value, reached = formats.anything(section(trial, "settings").get(key)), number(trial, metric)
+        if reached is not None:
+            best[value] = max(reached, best.get(value, reached))
+    return best
+
+
+def _as_number(value: Any) -> float:
+    return float(value) if isinstance(value, int | float) else math.inf
+
+
+def _ablation_bars(name: str, best: Mapping[str, float]) -> list[Bar]:
+    return [Bar(value, reached, formats.metric(reached), f"m-{name}") for value, reached in best.items()]
+
+
+def _varied(tried: Sequence[Json]) -> list[str]:
+    """Return the settings in which the trials differ; all of them where they do not."""
+    chosen = [section(trial, "settings") for trial in tried]
+    keys = list(dict.fromkeys(key for one in chosen for key in one))
+    return [key for key in keys if any(a.get(key) != b.get(key) for a, b in pairwise(chosen))] or keys
 
 
 def _trial_table(name: str, tried: Sequence[Json]) -> Markup:
     settings_tried = [section(trial, "settings") for trial in tried]
-    keys = list(dict.fromkeys(key for chosen in settings_tried for key in chosen))
-    varied = [
-        key for key in keys if any(a.get(key) != b.get(key) for a, b in pairwise(settings_tried))
-    ] or keys
-    measured = list(dict.fromkeys(key for trial in tried for key in trial if "@" in key))
+    varied = _varied(tried)
+    measured = measured_metrics(tried)
     body = [
         [
             tag("span", "chosen", class_="chip good") if trial.get("chosen") else "",

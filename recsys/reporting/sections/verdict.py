@@ -1,5 +1,7 @@
 """Top of the report: the decision with its reasons, the numbers that matter most, the gates."""
 
+from collections.abc import Sequence
+
 from recsys.reporting import formats
 from recsys.reporting.decision import headline, reasons, status
 from recsys.reporting.document import (
@@ -16,7 +18,7 @@ from recsys.reporting.document import (
     section,
     text,
 )
-from recsys.reporting.markup import Markup, panel, table, tag
+from recsys.reporting.markup import Markup, details, panel, table, tag
 from recsys.types import Json
 
 
@@ -48,22 +50,20 @@ def tiles(result: Json) -> Markup | None:
 
 
 def gates(result: Json) -> Markup | None:
-    """Return a table of gates for each candidate, with the numbers they looked at."""
+    """Return a table of gates for each candidate with their numbers, folded where all were passed."""
     found = section(result, "decision", "gates")
-    tables = [
-        panel(
-            f"{label(model_of(result, model_id))}",
-            tag("p", model_id, class_="id"),
-            table(
-                f"Gates of {model_id}",
-                ["Gate", "Value", "Threshold"],
-                [_gate(gate) for gate in rows(found, model_id)],
-            ),
-        )
-        for model_id in found
-        if rows(found, model_id)
-    ]
+    tables = [_gates_of(result, model_id, asked) for model_id in found if (asked := rows(found, model_id))]
     return tag("div", *tables, class_="pair") if tables else None
+
+
+def _gates_of(result: Json, model_id: str, asked: Sequence[Json]) -> Markup:
+    name, n_passed = label(model_of(result, model_id)), sum(bool(gate.get("passed")) for gate in asked)
+    title = f"{name}: {n_passed} of {len(asked)} gates passed"
+    content = [
+        tag("p", model_id, class_="id"),
+        table(f"Gates of {model_id}", ["Gate", "Value", "Threshold"], [_gate(gate) for gate in asked]),
+    ]
+    return details(title, *content) if n_passed == len(asked) else panel(title, *content)
 
 
 def _model_tile(result: Json, name: str, metric: str) -> Markup:
