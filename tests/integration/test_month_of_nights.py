@@ -80,14 +80,14 @@ def month(tmp_path_factory):
     results = {}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(os, "fsync", lambda _: None)  # nothing here is about a power cut, and a disk is slow
-        for model in ("als", "bpr"):
-            real = getattr(fit, f"fit_{model}")
+        for model, trainer in (("als", "train_als"), ("bpr", "fit_bpr")):
+            real = getattr(fit, trainer)
 
             def planted(*arguments, model=model, real=real, **options):
                 result, how = real(*arguments, **options), plan.get((night, model))
                 return spoilt(result, how) if how else result
 
-            patch.setattr(fit, f"fit_{model}", planted)
+            patch.setattr(fit, trainer, planted)
         for night in range(1, NIGHTS + 1):
             tonight = OPENED + timedelta(days=HISTORY_DAYS + night)
             rows.filter(pl.col("timestamp") < tonight).write_parquet(place / "reviews.parquet")
