@@ -7,7 +7,7 @@ STORE  ?= store
 DEMO   ?= real
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check format docs clean deploy audit hashes licences dist docker-check docker-steps bench bench-flow bench-bpr bench-bpr-quality bench-als bench-als-quality bench-evaluation bench-prepare bench-real-data bench-tuning bench-warm-up
+.PHONY: help run test check format docs clean deploy audit hashes licences dist docker-check docker-steps bench bench-flow bench-bpr bench-bpr-quality bench-als bench-als-quality bench-branches bench-hybrid bench-evaluation bench-prepare bench-real-data bench-tuning bench-warm-up
 
 help:
 	@echo "make run     install into $(VENV), make demo data, run the whole flow, print the result"
@@ -94,7 +94,7 @@ $(VENV)/.installed-bench: $(VENV)/.installed-dev
 bench-prepare: $(VENV)/.installed-dev
 	$(BIN)/python tests/benchmarks/bench_prepare.py
 
-bench: bench-bpr bench-bpr-quality bench-als bench-als-quality bench-evaluation bench-prepare bench-real-data bench-tuning bench-warm-up bench-flow
+bench: bench-bpr bench-bpr-quality bench-als bench-als-quality bench-branches bench-evaluation bench-prepare bench-real-data bench-tuning bench-warm-up bench-flow
 
 bench-bpr: $(VENV)/.installed-bench
 	$(BIN)/python tests/benchmarks/bench_bpr.py
@@ -102,6 +102,13 @@ bench-bpr: $(VENV)/.installed-bench
 bench-bpr-quality: $(VENV)/.installed-bench
 	$(BIN)/python tests/benchmarks/bench_bpr_quality.py
 	$(BIN)/python tests/benchmarks/bench_bpr_warm.py
+
+bench-branches: $(VENV)/.installed-bench
+	$(BIN)/python tests/benchmarks/bench_branches.py
+
+bench-hybrid: $(VENV)/.installed-dev
+	@$(PIP) install --quiet --constraint constraints.txt --editable '.[torch]'
+	$(BIN)/python tests/benchmarks/bench_hybrid.py
 
 bench-als: $(VENV)/.installed-bench
 	$(BIN)/python tests/benchmarks/bench_als.py

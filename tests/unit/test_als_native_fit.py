@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from als_reference import dense_of, interactions, means
 from scipy.sparse import csr_matrix
+from scipy.sparse import random as random_matrix
 
 from recsys.cf.models.als_confidence import continuous_preferences, scale_confidence
 from recsys.cf.models.als_native import fit_als_native
@@ -165,3 +166,14 @@ def test_interpreted_and_compiled_code_agree():
 
     for interpreted, compiled in zip(run(NUMBA_DISABLE_JIT="1"), run(NUMBA_NUM_THREADS="1"), strict=True):
         np.testing.assert_allclose(interpreted, compiled, rtol=1e-3, atol=1e-5)
+
+
+def test_rounding_next_to_no_regularization_is_not_taken_for_divergence():
+    matrix = random_matrix(900, 250, density=0.03, random_state=1, format="csr", dtype=np.float32)
+    matrix.data[:] = 101.0
+    config = AlsConfig(
+        preset="default", solver="native", factors=256, regularization=1e-4, iterations=25, patience=25
+    )
+    losses = [float(row["loss"]) for row in fit_als_native(matrix, config, seed=1).history]
+    assert len(losses) == 25
+    assert max(losses[20:]) < losses[0] / 2

@@ -11,10 +11,19 @@ from recsys.types import Factors, FloatMatrix, HistoryRow
 _RISE_TOLERANCE = 1e-3  # both solvers lower the loss in every iteration but for rounding
 
 
-def refuse_divergence(history: Sequence[HistoryRow], row: HistoryRow, config: AlsConfig) -> None:
-    """Raise DivergedError when the loss of ``row``, the newest, rose or is not finite."""
+_ROUNDING = 1e-5  # of the terms that a loss is the small difference of
+
+
+def refuse_divergence(
+    history: Sequence[HistoryRow], row: HistoryRow, config: AlsConfig, largest_term: float = 0.0
+) -> None:
+    """Raise DivergedError when the loss of ``row``, the newest, rose or is not finite.
+
+    ``largest_term``: of the sum that the loss was computed as; with next to no regularization it nearly cancels.
+    """
     losses = [float(past["loss"] or 0.0) for past in (*history, row)]
-    rising = len(losses) > 1 and losses[-1] > losses[-2] + _RISE_TOLERANCE * abs(losses[0])
+    tolerance = _RISE_TOLERANCE * abs(losses[0]) + _ROUNDING * largest_term
+    rising = len(losses) > 1 and losses[-1] > losses[-2] + tolerance
     if rising or not np.isfinite(losses[-1]):
         seen = ", ".join(f"{loss:.4g}" for loss in losses[-3:])
         raise DivergedError(

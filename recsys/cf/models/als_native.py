@@ -96,7 +96,7 @@ def _iterate(
             "loss": loss,
             "peak_memory_bytes": peak_memory_bytes(),
         }
-        refuse_divergence(history, row, config)
+        refuse_divergence(history, row, config, largest_term=sweeps.constant)
         if validate and (iteration % config.validate_every == 0 or iteration == config.iterations):
             served = sweeps.served()
             row |= validate(served)
@@ -129,6 +129,11 @@ class _Sweeps:
         )
         self.restore(start.user_factors, start.item_factors)
 
+    @property
+    def constant(self) -> float:
+        """The loss of zero factors without priors: what the rows lower."""
+        return self._objective.constant
+
     def restore(self, user_factors: FloatMatrix, item_factors: FloatMatrix) -> None:
         """Take these factors as the latest."""
         self._U, self._V = padded(user_factors), padded(item_factors)
@@ -136,7 +141,8 @@ class _Sweeps:
         self._V[~self._objective.items.has_entries] = 0.0
 
     def run(self, iteration: int) -> float:
-        """Solve users, then items, and return the loss: exact but for float32 rounding, at no cost.
+        """Solve users, then items, and return the loss, at no cost; exact but for float32 rounding of terms as large as
+        the loss of zero factors.
 
         An exact row lowers the loss by y . x' of the kernel, so only the other side's penalty is added.
         """
