@@ -15,7 +15,12 @@ SETTINGS = {
     "hasaki": ["als.regularization=200", "als.alpha=10", "als.factors=64"],
     "amazon_magazine": ["als.regularization=50", "als.alpha=30", "als.factors=64"],
 }
-BPR = ["bpr.negative_sampling=uniform", "bpr.regularization=0.03", "bpr.learning_rate=0.2"]
+BPR = [
+    "bpr.negative_sampling=uniform",
+    "bpr.regularization=0.03",
+    "bpr.learning_rate=0.2",
+    "bpr.item_bias=false",
+]
 
 
 @pytest.mark.parametrize("name", SETTINGS)

@@ -133,6 +133,8 @@ def test_the_door_chooses_the_solver_and_refuses_what_it_cannot():
     assert fits["native"].history[-1]["loss"] == pytest.approx(fits["implicit"].history[-1]["loss"], rel=2e-2)
     with pytest.raises(ConfigError, match=r"bert\.anchored needs solver native"):
         train_als(confidence, confidence, AlsConfig(), seed=1, anchored=True)
+    with pytest.raises(ConfigError, match="needs embeddings"):
+        train_als(confidence, confidence, AlsConfig(solver="native"), seed=1, anchored=True)
     searched = AlsConfig().model_copy(update={"preference": "continuous"})
     with pytest.raises(ConfigError, match="continuous needs solver native"):
         train_als(confidence, confidence, searched, seed=1)

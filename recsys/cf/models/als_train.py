@@ -43,7 +43,7 @@ def train_als(
     problem = config.solver_problem()
     if anchored and config.solver != "native":
         problem = "bert.anchored needs solver native"
-    if anchored and items is None:
+    elif anchored and items is None:
         problem = "an anchored fit needs embeddings to pull to, none were given"
     if problem:
         raise ConfigError(f"als: {problem}")
