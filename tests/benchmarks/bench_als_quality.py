@@ -13,7 +13,8 @@ import sys
 import time
 
 import numpy as np
-from bench_bpr_quality import DATA, OUT, load
+from bench_bpr_quality import OUT
+from public_splits import DATA, load
 from scipy import stats
 from scipy.sparse import csr_matrix
 
