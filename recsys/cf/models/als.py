@@ -15,15 +15,9 @@ from recsys.blas import one_blas_thread
 from recsys.cf.models.als_iteration import normalized, refuse_divergence
 from recsys.cf.models.als_loss import als_loss
 from recsys.cf.models.als_start import als_start_factors
-from recsys.cf.models.base import (
-    EARLY_STOP_METRIC,
-    BestFactors,
-    FitControl,
-    FitResult,
-    Validate,
-    utc_now,
-)
+from recsys.cf.models.base import FitControl, FitResult, Validate
 from recsys.cf.models.device import choose_device
+from recsys.cf.models.fit_record import FitRecord
 from recsys.cf.models.item_start import ItemStart
 from recsys.cf.models.memory import peak_memory_bytes
 from recsys.cf.models.threads import use_compiled_threads
@@ -81,44 +75,30 @@ class _AlsFit:
         validate: Validate | None,
         control: FitControl,
     ) -> None:
-        self.user_items, self.config, self.validate, self.control = user_items, config, validate, control
-        self.best = BestFactors(config.patience)
-        self.history: list[HistoryRow] = []
+        self.user_items, self.config, self.control = user_items, config, control
+        self.record = FitRecord(config.iterations, config, validate, control)
         self.device = choose_device("false" if freeze_first_iter else config.use_gpu)
         self.start = als_start_factors(*user_items.shape, config.factors, seed, items)
         self.frozen = freeze_first_iter
 
     def run(self) -> FitResult:
-        started_at = utc_now()
-        checkpoint = self.control.checkpoints.load() if self.control.checkpoints else None
+        checkpoint = self.record.checkpoint
         if checkpoint is not None:
             self.start = Factors(*(checkpoint.arrays[name] for name in ("user_factors", "item_factors")))
-            self.history = self.best.restore(checkpoint)
             logger.info("ALS goes on after iteration %d", checkpoint.iteration)
         latest = self._iterate()
-        factors = self.best.factors() or self._served(latest)
-        return FitResult(
-            factors=factors,
-            history=tuple(self.history),
-            best_iteration=self.best.iteration or len(self.history),
-            stopped_early=len(self.history) < self.config.iterations,
-            started_at=started_at,
-            ended_at=utc_now(),
-            device=self.device,
-            resumed_from=checkpoint.iteration if checkpoint else None,
-        )
+        return self.record.result(lambda: self._served(latest), self.device)
 
     def _iterate(self) -> Factors:
-        remaining = self.config.iterations - len(self.history)
-        if remaining <= 0 or self.best.exhausted:
+        if not self.record.goes_on:
             return self.start
         with one_blas_thread():
-            self.model = self._library_model(remaining)
+            self.model = self._library_model(self.config.iterations - len(self.record.rows))
             self.clock = time.perf_counter()
             try:
                 self.model.fit(self.user_items, show_progress=False, callback=self._after_iteration)
             except _EnoughIterations:
-                logger.info("ALS stopped early after iteration %d", len(self.history))
+                logger.info("ALS stopped early after iteration %d", len(self.record.rows))
         return self._latest()
 
     def _library_model(self, iterations: int) -> Any:
@@ -154,7 +134,7 @@ class _AlsFit:
     def _after_iteration(self, _iteration: int, _seconds: float, _loss: float | None) -> None:
         threads = self.control.threads()
         use_compiled_threads(threads)
-        iteration = len(self.history) + 1
+        iteration = len(self.record.rows) + 1
         if self.frozen and iteration == 1:  # the library has no way to solve users alone
             self.model.item_factors[:] = self.start.item_factors
         latest = self._latest()
@@ -164,18 +144,10 @@ class _AlsFit:
             "loss": als_loss(self.user_items, latest, self.config.regularization),
             "peak_memory_bytes": peak_memory_bytes(),
         }
-        refuse_divergence(self.history, row, self.config)
-        last = iteration == self.config.iterations
-        if self.validate and (iteration % self.config.validate_every == 0 or last):
-            served = self._served(latest)
-            row |= self.validate(served)
-            self.best.consider(iteration, float(row[EARLY_STOP_METRIC] or 0.0), served)
-        self.history.append(row)
-        if self.control.checkpoints and iteration % self.config.checkpoint_every == 0:
-            arrays = {"user_factors": latest.user_factors, "item_factors": latest.item_factors}
-            self.control.checkpoints.save(self.best.checkpoint(iteration, arrays, self.history))
-        self.control.report(row)
-        if self.best.exhausted:
+        refuse_divergence(self.record.rows, row, self.config)
+        arrays = {"user_factors": latest.user_factors, "item_factors": latest.item_factors}
+        self.record.add(row, lambda: self._served(latest), lambda: arrays)
+        if self.record.best.exhausted:
             raise _EnoughIterations
         if self.device != "gpu":
             self.model.num_threads = threads  # read anew in each iteration

@@ -15,14 +15,8 @@ from recsys.cf.models.als_iteration import normalized, refuse_divergence
 from recsys.cf.models.als_native_sweep import HalfSweep, padded, solve_side
 from recsys.cf.models.als_objective import Floats, Objective, Prior, Side, build_objective
 from recsys.cf.models.als_start import als_start_factors
-from recsys.cf.models.base import (
-    EARLY_STOP_METRIC,
-    BestFactors,
-    FitControl,
-    FitResult,
-    Validate,
-    utc_now,
-)
+from recsys.cf.models.base import FitControl, FitResult, Validate
+from recsys.cf.models.fit_record import FitRecord
 from recsys.cf.models.item_start import ItemStart
 from recsys.cf.models.memory import peak_memory_bytes
 from recsys.cf.models.threads import use_compiled_threads
@@ -78,16 +72,14 @@ def fit_als_native(
 def _iterate(
     sweeps: "_Sweeps", config: AlsConfig, validate: Validate | None, control: FitControl
 ) -> FitResult:
-    started_at = utc_now()
-    best, history = BestFactors(config.patience), list[HistoryRow]()
-    checkpoint = control.checkpoints.load() if control.checkpoints else None
-    if checkpoint is not None:
-        sweeps.restore(*(checkpoint.arrays[name] for name in ("user_factors", "item_factors")))
-        history = best.restore(checkpoint)
-        logger.info("ALS goes on after iteration %d", checkpoint.iteration)
-    while len(history) < config.iterations and not best.exhausted:
+    record = FitRecord(config.iterations, config, validate, control)
+    if record.checkpoint is not None:
+        arrays = record.checkpoint.arrays
+        sweeps.restore(arrays["user_factors"], arrays["item_factors"])
+        logger.info("ALS goes on after iteration %d", record.checkpoint.iteration)
+    while record.goes_on:
         use_compiled_threads(control.threads())
-        started, iteration = time.perf_counter(), len(history) + 1
+        started, iteration = time.perf_counter(), len(record.rows) + 1
         with one_blas_thread():
             loss = sweeps.run(iteration)
         row: HistoryRow = {
@@ -96,25 +88,9 @@ def _iterate(
             "loss": loss,
             "peak_memory_bytes": peak_memory_bytes(),
         }
-        refuse_divergence(history, row, config, largest_term=sweeps.constant)
-        if validate and (iteration % config.validate_every == 0 or iteration == config.iterations):
-            served = sweeps.served()
-            row |= validate(served)
-            best.consider(iteration, float(row[EARLY_STOP_METRIC] or 0.0), served)
-        history.append(row)
-        if control.checkpoints and iteration % config.checkpoint_every == 0:
-            control.checkpoints.save(best.checkpoint(iteration, sweeps.state(), history))
-        control.report(row)
-    return FitResult(
-        factors=best.factors() or sweeps.served(),
-        history=tuple(history),
-        best_iteration=best.iteration or len(history),
-        stopped_early=len(history) < config.iterations,
-        started_at=started_at,
-        ended_at=utc_now(),
-        device="cpu",
-        resumed_from=checkpoint.iteration if checkpoint else None,
-    )
+        refuse_divergence(record.rows, row, config, largest_term=sweeps.constant)
+        record.add(row, sweeps.served, sweeps.state)
+    return record.result(sweeps.served, device="cpu")
 
 
 class _Sweeps:

@@ -6,14 +6,7 @@ import time
 
 import numpy as np
 
-from recsys.cf.models.base import (
-    EARLY_STOP_METRIC,
-    BestFactors,
-    FitControl,
-    FitResult,
-    Validate,
-    utc_now,
-)
+from recsys.cf.models.base import FitControl, FitResult, Validate
 from recsys.cf.models.bpr_kernel import (
     HARDNESS,
     LOSS,
@@ -28,6 +21,7 @@ from recsys.cf.models.bpr_kernel import (
     schedule_epoch,
 )
 from recsys.cf.models.bpr_start import WarmStart, start_factors
+from recsys.cf.models.fit_record import FitRecord
 from recsys.cf.models.item_start import ItemStart
 from recsys.cf.models.memory import peak_memory_bytes
 from recsys.cf.models.threads import use_compiled_threads
@@ -72,41 +66,24 @@ def fit_bpr(
     21 bytes a triplet plus U and V.
     """
     control = control or FitControl()
-    started_at = utc_now()
-    best = BestFactors(config.patience)
+    record = FitRecord(config.epochs, config, validate, control)
     start = start_factors(pools.n_users, pools.n_items, config, seed, warm, items)
     U, V = aligned_copy(start.user_factors), aligned_copy(start.item_factors)
-    history: list[HistoryRow] = []
-    checkpoint = control.checkpoints.load() if control.checkpoints else None
-    if checkpoint is not None:
-        U, V = (aligned_copy(checkpoint.arrays[name]) for name in ("user_factors", "item_factors"))
-        history = best.restore(checkpoint)
-        logger.info("BPR goes on after epoch %d", checkpoint.iteration)
-    epoch = len(history)
-    while epoch < config.epochs and not best.exhausted:
+    if record.checkpoint is not None:
+        U, V = (aligned_copy(record.checkpoint.arrays[name]) for name in ("user_factors", "item_factors"))
+        logger.info("BPR goes on after epoch %d", record.checkpoint.iteration)
+
+    def latest() -> Factors:
+        return _unpadded(U, V, start.n_factors)
+
+    def arrays() -> dict[str, FloatMatrix]:
+        factors = latest()
+        return {"user_factors": factors.user_factors, "item_factors": factors.item_factors}
+
+    while record.goes_on:
         use_compiled_threads(min(control.threads(), n_blocks(pools.n_positives, config)))
-        row = _one_epoch(U, V, pools, config, seed, epoch)
-        epoch += 1
-        if validate and (epoch % config.validate_every == 0 or epoch == config.epochs):
-            factors = _unpadded(U, V, start.n_factors)
-            row |= validate(factors)
-            best.consider(epoch, float(row[EARLY_STOP_METRIC] or 0.0), factors)
-        history.append(row)
-        if control.checkpoints and epoch % config.checkpoint_every == 0:
-            latest = _unpadded(U, V, start.n_factors)
-            arrays = {"user_factors": latest.user_factors, "item_factors": latest.item_factors}
-            control.checkpoints.save(best.checkpoint(epoch, arrays, history))
-        control.report(row)
-    return FitResult(
-        factors=best.factors() or _unpadded(U, V, start.n_factors),
-        history=tuple(history),
-        best_iteration=best.iteration or len(history),
-        stopped_early=len(history) < config.epochs,
-        started_at=started_at,
-        ended_at=utc_now(),
-        device="cpu",
-        resumed_from=checkpoint.iteration if checkpoint else None,
-    )
+        record.add(_one_epoch(U, V, pools, config, seed, len(record.rows)), latest, arrays)
+    return record.result(latest, device="cpu")
 
 
 def n_blocks(n_positives: int, config: BprConfig) -> int:

@@ -7,14 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from recsys.cf.embeddings.align import AlignedEmbeddings
-from recsys.cf.models.base import (
-    EARLY_STOP_METRIC,
-    BestFactors,
-    FitControl,
-    FitResult,
-    Validate,
-    utc_now,
-)
+from recsys.cf.models.base import FitControl, FitResult, Validate
+from recsys.cf.models.fit_record import FitRecord
 from recsys.cf.models.hybrid_start import content_matrix, start_arrays
 from recsys.cf.models.hybrid_torch import choose_torch_device, deterministic_torch, use_torch_threads
 from recsys.cf.models.memory import peak_memory_bytes
@@ -60,40 +54,22 @@ def fit_hybrid(
     Raises ConfigError without torch, DeviceUnavailable, DivergedError, TrainingCancelled, TrainingTimeout. On
     the CPU the same arguments give the same bytes, also after a resume; on a GPU they need not.
     """
-    control, started_at = control or FitControl(), utc_now()
+    control = control or FitControl()
     device = choose_torch_device(config.use_gpu)
     from recsys.cf.models.hybrid_model import HybridModel
 
-    best, history, content = BestFactors(config.patience), list[HistoryRow](), content_matrix(embeddings)
-    checkpoint = control.checkpoints.load() if control.checkpoints else None
-    if checkpoint is not None:
-        history = best.restore(checkpoint)
-        logger.info("the hybrid model goes on after epoch %d", checkpoint.iteration)
-    arrays = checkpoint.arrays if checkpoint else start_arrays(pools, content.shape[1], config, seed)
+    record, content = FitRecord(config.epochs, config, validate, control), content_matrix(embeddings)
+    if record.checkpoint is not None:
+        logger.info("the hybrid model goes on after epoch %d", record.checkpoint.iteration)
+        arrays = record.checkpoint.arrays
+    else:
+        arrays = start_arrays(pools, content.shape[1], config, seed)
     with deterministic_torch():
         model = HybridModel(arrays, content, config, device)
-        while len(history) < config.epochs and not best.exhausted:
-            row = _one_epoch(model, pools, config, seed, len(history), control)
-            epoch = len(history) + 1
-            if validate and (epoch % config.validate_every == 0 or epoch == config.epochs):
-                factors = model.folded()
-                row |= validate(factors)
-                best.consider(epoch, float(row[EARLY_STOP_METRIC] or 0.0), factors)
-            history.append(row)
-            if control.checkpoints and epoch % config.checkpoint_every == 0:
-                control.checkpoints.save(best.checkpoint(epoch, model.arrays(), history))
-            control.report(row)
-        factors = best.factors() or model.folded()
-    return FitResult(
-        factors=factors,
-        history=tuple(history),
-        best_iteration=best.iteration or len(history),
-        stopped_early=len(history) < config.epochs,
-        started_at=started_at,
-        ended_at=utc_now(),
-        device=device,
-        resumed_from=checkpoint.iteration if checkpoint else None,
-    )
+        while record.goes_on:
+            row = _one_epoch(model, pools, config, seed, len(record.rows), control)
+            record.add(row, model.folded, model.arrays)
+        return record.result(model.folded, device)
 
 
 def _one_epoch(
