@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 from servers import other_s3, s3, seaweedfs  # noqa: F401  (fixtures)
+from stored_versions import contents  # noqa: F401  (fixture)
 
 # a loaded machine is no failure: what an example may take is pytest's timeout
 settings.register_profile("project", deadline=None)

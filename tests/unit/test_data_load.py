@@ -1,6 +1,5 @@
 """Damage in every form: what is stored is not what was written, or was never right."""
 
-import hashlib
 import io
 import json
 import logging
@@ -8,15 +7,11 @@ import logging
 import numpy as np
 import polars as pl
 import pytest
-from scipy.sparse import load_npz, save_npz
+from stored_versions import filled, forge, forge_array, forge_arrays, forge_frame, forge_matrix, key_of, read
 
-from recsys.cf.data.demo import write_demo_shop
 from recsys.cf.data.load import load_processed_data
-from recsys.cf.data.prepare import prepare
 from recsys.cf.data.version import list_versions, verify_version
-from recsys.config.schema import DataConfig
 from recsys.errors import DataValidationError, DataVersionNotFound
-from recsys.storage.memory import MemoryStore
 
 FILES = (
     "X_train_confidence.npz", "X_train_binary.npz", "user_pos_train.npz", "user_hard_neg_train.npz",
@@ -26,66 +21,9 @@ FILES = (
 )  # fmt: skip
 
 
-@pytest.fixture(scope="module")
-def contents(tmp_path_factory):
-    """Return the objects of a store with one version."""
-    shop = write_demo_shop(
-        tmp_path_factory.mktemp("shop"), size="small", seed=1, users=400, interactions=2_500
-    )
-    store = MemoryStore()
-    prepare(store, shop.reviews, shop.products, DataConfig(), seed=1)
-    return {info.key: store.get(info.key).data for info in store.list()}
-
-
 @pytest.fixture
 def store(contents):
-    store = MemoryStore()
-    for key, data in contents.items():
-        store.put_new(key, data)
-    return store
-
-
-def key_of(store, name):
-    return f"data/versions/{list_versions(store)[0].version}/{name}"
-
-
-def read(store, name):
-    return store.get(key_of(store, name)).data
-
-
-def forge(store, name, data):
-    """Replace a file and its hash in the manifest, as a bug in preparation would."""
-    manifest = json.loads(read(store, "manifest.json"))
-    manifest["files"][name] = {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
-    store.overwrite(key_of(store, name), data)
-    store.overwrite(key_of(store, "manifest.json"), json.dumps(manifest).encode())
-
-
-def forge_frame(store, name, change):
-    out = io.BytesIO()
-    change(pl.read_parquet(io.BytesIO(read(store, name)))).write_parquet(out)
-    forge(store, name, out.getvalue())
-
-
-def forge_matrix(store, name, change):
-    matrix = load_npz(io.BytesIO(read(store, name)))
-    change(matrix)
-    out = io.BytesIO()
-    save_npz(out, matrix)
-    forge(store, name, out.getvalue())
-
-
-def forge_arrays(store, name, **changes):
-    arrays = dict(np.load(io.BytesIO(read(store, name))))
-    out = io.BytesIO()
-    np.savez(out, **{**arrays, **{key: change(arrays[key]) for key, change in changes.items()}})
-    forge(store, name, out.getvalue())
-
-
-def forge_array(store, name, change):
-    out = io.BytesIO()
-    np.save(out, change(np.load(io.BytesIO(read(store, name)))))
-    forge(store, name, out.getvalue())
+    return filled(contents)
 
 
 def findings(store):
