@@ -1,14 +1,12 @@
 """What `python -m flows.train_cf` takes and prints."""
 
-import logging
-import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import typer
 
-from flows.embedded import wait_for_embedded_server
+from flows.program import get_ready, run_program
 from recsys.cli.options import (
     DEFAULT_OUTPUT,
     ConfigOption,
@@ -19,10 +17,7 @@ from recsys.cli.options import (
     SetOption,
     StoreOption,
 )
-from recsys.cli.output import guarded
 from recsys.cli.training import show_result
-from recsys.config.settings import log_dir
-from recsys.log import configure_logging
 
 
 def main(flow: Callable[..., Any]) -> None:
@@ -39,9 +34,7 @@ def main(flow: Callable[..., Any]) -> None:
         output: OutputOption = DEFAULT_OUTPUT,
         as_json: JsonOption = False,
     ) -> None:
-        configure_logging(log_dir(), verbose=False, run_context={})
-        logging.getLogger("recsys").propagate = False  # Prefect's root handler would print every line again
-        wait_for_embedded_server()
+        get_ready()
         result = flow(
             store=store,
             data_version=data_version,
@@ -52,10 +45,7 @@ def main(flow: Callable[..., Any]) -> None:
         )
         show_result(result, as_json)
 
-    def call(arguments: Sequence[str]) -> None:
-        app(args=list(arguments), prog_name="python -m flows.train_cf")
-
-    sys.exit(guarded(call, sys.argv[1:]))
+    run_program(app, "flows.train_cf")
 
 
 def _text(path: Path | None) -> str | None:

@@ -1,13 +1,11 @@
 """What `python -m flows.tune_cf` takes and prints."""
 
-import logging
-import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import typer
 
-from flows.embedded import wait_for_embedded_server
+from flows.program import get_ready, run_program
 from recsys.cli.options import (
     ConfigOption,
     DataVersionOption,
@@ -16,10 +14,8 @@ from recsys.cli.options import (
     SetOption,
     StoreOption,
 )
-from recsys.cli.output import emit, guarded
+from recsys.cli.output import emit
 from recsys.cli.tuning import SpaceOption, print_result
-from recsys.config.settings import log_dir
-from recsys.log import configure_logging
 
 
 def main(flow: Callable[..., Any]) -> None:
@@ -36,9 +32,7 @@ def main(flow: Callable[..., Any]) -> None:
         force: ForceOption = False,
         as_json: JsonOption = False,
     ) -> None:
-        configure_logging(log_dir(), verbose=False, run_context={})
-        logging.getLogger("recsys").propagate = False  # Prefect's root handler would print every line again
-        wait_for_embedded_server()
+        get_ready()
         results = flow(
             spaces=spaces,
             store=store,
@@ -53,7 +47,4 @@ def main(flow: Callable[..., Any]) -> None:
         for result in results:
             print_result(result)
 
-    def call(arguments: Sequence[str]) -> None:
-        app(args=list(arguments), prog_name="python -m flows.tune_cf")
-
-    sys.exit(guarded(call, sys.argv[1:]))
+    run_program(app, "flows.tune_cf")

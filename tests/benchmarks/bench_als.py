@@ -11,14 +11,12 @@ import os
 import platform
 import resource
 import statistics
-import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 from bench_bpr import OUT, SIZES, train_matrix
+from own_process import measure_in_own_process
 
-ROOT = Path(__file__).resolve().parents[2]
 ITERATIONS = {"real": 10, "spec": 10, "10 x spec": 3}
 FACTORS, REGULARIZATION = 64, 50.0
 COMMAND = "python tests/benchmarks/bench_als.py"
@@ -59,21 +57,7 @@ def work(size, solver, threads):
 
 def measure(size, solver, threads):
     """Return the JSON of one measurement in a fresh process."""
-    environment = {
-        **os.environ,
-        "PYTHONPATH": f"{ROOT}:{ROOT / 'tests' / 'benchmarks'}",
-        "OPENBLAS_NUM_THREADS": "1",
-    }
-    done = subprocess.run(
-        [sys.executable, __file__, "--work", size, solver, str(threads)],
-        capture_output=True,
-        text=True,
-        env=environment,
-        check=False,
-    )
-    if done.returncode:
-        sys.exit(done.stderr)
-    return json.loads(done.stdout.splitlines()[-1])
+    return measure_in_own_process(__file__, size, solver, threads, OPENBLAS_NUM_THREADS="1")
 
 
 def main():

@@ -10,12 +10,12 @@ import os
 import platform
 import resource
 import statistics
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
+from own_process import ROOT, measure_in_own_process
+
 OUT = ROOT / "build" / "bench"
 SIZES = {
     "real": {"size": "real"},
@@ -71,21 +71,7 @@ def work(size, mode, trainer, threads):
 
 def measure(size, mode, trainer, threads):
     """Return the JSON of one measurement in a fresh process."""
-    environment = {
-        **os.environ,
-        "PYTHONPATH": f"{ROOT}:{ROOT / 'tests' / 'benchmarks'}",
-        "OPENBLAS_NUM_THREADS": "1",
-    }
-    done = subprocess.run(
-        [sys.executable, __file__, "--work", size, mode, trainer, str(threads)],
-        capture_output=True,
-        text=True,
-        env=environment,
-        check=False,
-    )
-    if done.returncode:
-        sys.exit(done.stderr)
-    return json.loads(done.stdout.splitlines()[-1])
+    return measure_in_own_process(__file__, size, mode, trainer, threads, OPENBLAS_NUM_THREADS="1")
 
 
 def main():

@@ -10,11 +10,10 @@ import os
 import platform
 import resource
 import statistics
-import subprocess
-import sys
 from pathlib import Path
 
-from bench_bpr import OUT, ROOT, train_matrix
+from bench_bpr import OUT, train_matrix
+from own_process import measure_in_own_process
 
 EPOCHS = {"real": 6, "spec": 2, "10 x spec": 1}
 BATCHES = (1024, 4096, 16384)
@@ -58,17 +57,7 @@ def work(size, trainer, threads):
 
 def measure(size, trainer, threads):
     """Return the JSON of one measurement in a fresh process."""
-    environment = {**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'tests' / 'benchmarks'}"}
-    done = subprocess.run(
-        [sys.executable, __file__, "--work", size, trainer, str(threads)],
-        capture_output=True,
-        text=True,
-        env=environment,
-        check=False,
-    )
-    if done.returncode:
-        sys.exit(done.stderr)
-    return json.loads(done.stdout.splitlines()[-1])
+    return measure_in_own_process(__file__, size, trainer, threads)
 
 
 def main():
