@@ -15,8 +15,9 @@ from recsys.cf.data.demo import write_demo_shop
 ROOT = Path(__file__).resolve().parents[2]
 GUARD = ROOT / "tests" / "network_guard"
 FIXED = [
-    # long enough that two trainings which run at once must overlap
-    *("--set", "als.preset=default", "--set", "als.iterations=150", "--set", "als.patience=150"),
+    # long enough that two trainings which run at once must overlap, though a busy server on SQLite answers 503 and
+    # Prefect's client comes again after 2, 4 and 8 s
+    *("--set", "als.preset=default", "--set", "als.iterations=500", "--set", "als.patience=500"),
     *("--set", "bpr.preset=original", "--set", "bpr.epochs=2000", "--set", "bpr.patience=2000"),
 ]
 
