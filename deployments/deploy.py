@@ -25,8 +25,8 @@ from prefect.settings import get_current_settings
 HERE = Path(__file__).resolve().parent
 PREFECT_FILE = ("--prefect-file", str(HERE / "prefect.yaml"))
 ALERT_BLOCK = "train-cf-alerts"
-# A GPU holds one training at a time, however many workers look at the pool.
-POOLS = {"cpu": None, "gpu": 1}
+# A GPU holds one training at a time, however many workers look at the pool; so does a machine of TorchRec ranks.
+POOLS = {"cpu": None, "gpu": 1, "spark": None, "torchrec": 1}
 _DEPLOYMENT = re.compile(r"\{deployment:([^}]+)\}")
 
 

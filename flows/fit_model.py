@@ -1,4 +1,4 @@
-"""One model as a flow of its own: the door to a GPU work pool. The flow train-cf starts it and waits."""
+"""One model as a flow of its own, which train-cf starts and waits for: the door to the pools gpu, spark, torchrec."""
 
 from prefect import flow
 

@@ -4,6 +4,7 @@
 """
 
 import sys
+import threading
 from collections.abc import Sequence
 from contextlib import ExitStack
 
@@ -17,8 +18,8 @@ from prefect.futures import PrefectFuture
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows.artifacts import show_result
-from flows.gpu_route import fit_on_gpu_task, goes_to_gpu_pool
 from flows.identity import show_identity
+from flows.pool_route import fit_on_pool_task, pool_of
 from flows.tasks import (
     decide_task,
     evaluate_task,
@@ -98,9 +99,7 @@ def _fit_side_by_side(run: RunReference) -> tuple[list[FitReference], dict[str, 
     futures: dict[str, PrefectFuture[FitReference]] = {}
     with cancellation() as cancelled:
         for model in run.config.runtime.models:
-            fit = fit_on_gpu_task if goes_to_gpu_pool(run, model) else fit_task
-            tags = {*fit.tags, model}
-            futures[model] = of_run(fit, run, tags=tags).submit(run, model, cancelled)
+            futures[model] = _submit_fit(run, model, cancelled)
         wait_for_all(futures.values())
     fits, failures = [], {}
     for model, future in futures.items():
@@ -110,6 +109,13 @@ def _fit_side_by_side(run: RunReference) -> tuple[list[FitReference], dict[str, 
             error = future.result(raise_on_failure=False)
             failures[model] = f"{type(error).__name__}: {error}"
     return fits, failures
+
+
+def _submit_fit(run: RunReference, model: str, cancelled: threading.Event) -> PrefectFuture[FitReference]:
+    pool = pool_of(run, model)
+    if pool is None:
+        return of_run(fit_task, run, tags={model}).submit(run, model, cancelled)
+    return of_run(fit_on_pool_task, run, tags={model, pool}).submit(run, model, cancelled, pool)
 
 
 if __name__ == "__main__":

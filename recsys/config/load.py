@@ -17,14 +17,15 @@ from recsys.errors import ConfigError
 from recsys.types import Json
 
 # What a run may differ in and still give the same models; the data version stands for the data section.
-_IRRELEVANT_SECTIONS = {"data", "registry", "tuning"}
+_IRRELEVANT_SECTIONS = {"data", "registry", "tuning", "recommend", "spark", "torchrec"}
 _IRRELEVANT_RUNTIME = {
     "threads",
     "retries",
     "retry_delay_seconds",
     "timeout_minutes",
-    "gpu_pickup_seconds",
+    "pickup_seconds",
     "min_data_change",
+    "engine",  # that of the trained models counts, see _engines
 }
 
 
@@ -79,6 +80,7 @@ def fingerprint(config: TrainingConfig) -> str:
     document["als"], document["bpr"] = _model_settings(resolved.als), _model_settings(resolved.bpr)
     if "hybrid" not in config.runtime.models:
         document.pop("hybrid")  # a model that few train must not give everybody new runs
+    document |= _engines(resolved)
     document["recsys"] = recsys.__version__
     canonical = json.dumps(document, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(canonical.encode()).hexdigest()
@@ -176,6 +178,22 @@ def _model_settings(section: AlsConfig | BprConfig) -> Json:
     settings: Json = section.model_dump(mode="json", exclude={"preset"})
     if is_searched(section):
         settings["searched"] = sorted(unset_fields(section))
+    return settings
+
+
+def _engines(config: TrainingConfig) -> Json:
+    """Return the engines of the models that are not trained by this machine alone, and what of them counts."""
+    chosen = {model: getattr(config.runtime.engine, model) for model in config.runtime.models}
+    engines: Json = {model: engine for model, engine in chosen.items() if engine != "local"}
+    if not engines:
+        return {}  # an engine that few use must not give everybody new runs
+    settings: Json = {"engines": engines}
+    if "spark" in engines.values():
+        settings["spark"] = config.spark.model_dump(mode="json", include={"partitions"})
+    if "torchrec" in engines.values():
+        settings["torchrec"] = config.torchrec.model_dump(
+            mode="json", include={"ranks", "hosts", "batch_size"}
+        )
     return settings
 
 

@@ -6,6 +6,10 @@ from pydantic import Field, model_validator
 
 from recsys.config.als import AlsConfig as AlsConfig
 from recsys.config.bert import BertConfig as BertConfig
+from recsys.config.engine import EngineConfig as EngineConfig
+from recsys.config.engine import RecommendConfig as RecommendConfig
+from recsys.config.engine import SparkConfig as SparkConfig
+from recsys.config.engine import TorchRecConfig as TorchRecConfig
 from recsys.config.hybrid import HybridConfig as HybridConfig
 from recsys.config.section import Section as Section
 from recsys.config.tuning import TuningConfig as TuningConfig
@@ -214,9 +218,13 @@ class RuntimeConfig(Section):
         le=1,
         description="Train only if the data moved at least so far (0-1) since the champion's; None: always.",
     )
-    gpu_pickup_seconds: float = Field(
-        300.0, gt=0, description="How long a GPU worker has to take ALS before it falls back or fails."
+    pickup_seconds: float = Field(
+        300.0,
+        gt=0,
+        description="How long a worker of the pool gpu, spark or torchrec has to take a model; then ALS and "
+        "hybrid are trained here if use_gpu is auto, else the branch fails.",
     )
+    engine: EngineConfig = EngineConfig()
 
     @model_validator(mode="after")
     def _models_are_distinct(self) -> "RuntimeConfig":
@@ -237,6 +245,9 @@ class TrainingConfig(Section):
     promotion: PromotionConfig = PromotionConfig()
     registry: RegistryConfig = RegistryConfig()
     tuning: TuningConfig = TuningConfig()
+    recommend: RecommendConfig = RecommendConfig()
+    spark: SparkConfig = SparkConfig()
+    torchrec: TorchRecConfig = TorchRecConfig()
     runtime: RuntimeConfig = RuntimeConfig()
 
     @model_validator(mode="after")

@@ -181,7 +181,7 @@ def processes_of_runs() -> list[psutil.Process]:
 
 def test_when_nobody_takes_als_it_falls_back_or_fails_by_configuration(production, prepared):
     prefect = production.prefect
-    hurry = [*QUICK, "runtime.gpu_pickup_seconds=1"]
+    hurry = [*QUICK, "runtime.pickup_seconds=1"]
     prefect.call("PATCH", "/work_pools/gpu", {"is_paused": True})  # its worker is online, but gets nothing
     try:
         started = {

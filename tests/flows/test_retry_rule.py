@@ -56,11 +56,11 @@ def test_three_retries_outlive_an_outage_of_20_seconds_even_with_unlucky_jitter(
 
 
 def test_no_stage_stores_its_result_or_caches():
-    from flows import gpu_route, prepare_data, promote, tasks
+    from flows import pool_route, prepare_data, promote, tasks
 
     found = [
         one
-        for module in (tasks, gpu_route, prepare_data, promote)
+        for module in (tasks, pool_route, prepare_data, promote)
         for one in vars(module).values()
         if type(one).__name__ == "Task"
     ]

@@ -1,4 +1,4 @@
-"""The rules of the GPU route, with a stub in place of the Prefect client; tests/e2e has the real one."""
+"""The rules of the route to other pools, with a stub in place of the Prefect client; tests/e2e has the real one."""
 
 import logging
 import threading
@@ -10,9 +10,9 @@ from prefect.client.schemas.objects import StateType, WorkerStatus
 from prefect.exceptions import ObjectNotFound
 from prefect.states import Cancelled, Completed, Crashed, Failed, Pending, Running, Scheduled
 
-from flows import gpu_route
+from flows import pool_route
 from recsys.config.load import load_config
-from recsys.errors import TrainingCancelled, TrainingError, WorkerLost
+from recsys.errors import DeviceUnavailable, TrainingCancelled, TrainingError, WorkerLost
 
 
 class StubClient:
@@ -52,16 +52,16 @@ class StubClient:
 @pytest.fixture
 def route(monkeypatch, caplog):
     """Return a function that waits for a child of a stub client, without pauses."""
-    monkeypatch.setattr(gpu_route, "_POLL_SECONDS", 0.001)
-    monkeypatch.setattr(gpu_route, "_LAST_LOGS_SECONDS", 0.0)
-    monkeypatch.setattr(gpu_route, "get_run_logger", lambda: logging.getLogger("recsys.child"))
+    monkeypatch.setattr(pool_route, "_POLL_SECONDS", 0.001)
+    monkeypatch.setattr(pool_route, "_LAST_LOGS_SECONDS", 0.0)
+    monkeypatch.setattr(pool_route, "get_run_logger", lambda: logging.getLogger("recsys.child"))
     caplog.set_level(logging.INFO, logger="recsys.child")
 
     def wait(client, *, pickup_seconds=60.0, cancelled=False):
         event = threading.Event()
         if cancelled:
             event.set()
-        return gpu_route._ChildRun(client, uuid4(), event).wait(pickup_seconds)
+        return pool_route._ChildRun(client, uuid4(), event, "gpu").wait(pickup_seconds)
 
     return wait
 
@@ -117,13 +117,13 @@ def test_cancellation_is_handed_on(route, state, asked):
 )
 def test_what_goes_to_the_gpu_pool(monkeypatch, model, use_gpu, deployed, online, expected):
     client = StubClient(Completed(), deployed=deployed, online=online)
-    monkeypatch.setattr(gpu_route, "get_client", lambda sync_client: client)
+    monkeypatch.setattr(pool_route, "get_client", lambda sync_client: client)
     settings = SimpleNamespace(api=SimpleNamespace(url="http://127.0.0.1:1/api"))
-    monkeypatch.setattr(gpu_route, "get_current_settings", lambda: settings)
-    monkeypatch.setattr(gpu_route, "torch_gpu_is_usable", lambda: False)
+    monkeypatch.setattr(pool_route, "get_current_settings", lambda: settings)
+    monkeypatch.setattr(pool_route, "torch_gpu_is_usable", lambda: False)
     section = "hybrid" if model == "hybrid" else "als"
     run = SimpleNamespace(config=load_config(None, [f"{section}.use_gpu={use_gpu}"]))
-    assert gpu_route.goes_to_gpu_pool(run, model) is expected
+    assert pool_route.pool_of(run, model) == ("gpu" if expected else None)
 
 
 @pytest.mark.parametrize(
@@ -137,18 +137,50 @@ def test_what_goes_to_the_gpu_pool(monkeypatch, model, use_gpu, deployed, online
 )
 def test_als_that_only_a_cpu_can_train_never_goes_to_the_gpu_pool(monkeypatch, settings_of_run, expected):
     client = StubClient(Completed(), deployed=True, online=True)
-    monkeypatch.setattr(gpu_route, "get_client", lambda sync_client: client)
+    monkeypatch.setattr(pool_route, "get_client", lambda sync_client: client)
     settings = SimpleNamespace(api=SimpleNamespace(url="http://127.0.0.1:1/api"))
-    monkeypatch.setattr(gpu_route, "get_current_settings", lambda: settings)
+    monkeypatch.setattr(pool_route, "get_current_settings", lambda: settings)
     run = SimpleNamespace(config=load_config(None, settings_of_run))
-    assert gpu_route.goes_to_gpu_pool(run, "als") is expected
+    assert pool_route.pool_of(run, "als") == ("gpu" if expected else None)
 
 
 def test_a_machine_with_a_gpu_and_the_embedded_server_train_here(monkeypatch):
     run = SimpleNamespace(config=load_config(None, ["als.use_gpu=auto"]))
     settings = SimpleNamespace(api=SimpleNamespace(url=None))
-    monkeypatch.setattr(gpu_route, "get_current_settings", lambda: settings)
-    assert not gpu_route.goes_to_gpu_pool(run, "als")
+    monkeypatch.setattr(pool_route, "get_current_settings", lambda: settings)
+    assert pool_route.pool_of(run, "als") is None
     settings.api.url = "http://127.0.0.1:1/api"
-    monkeypatch.setattr(gpu_route, "gpu_is_usable", lambda: True)
-    assert not gpu_route.goes_to_gpu_pool(run, "als")
+    monkeypatch.setattr(pool_route, "gpu_is_usable", lambda: True)
+    assert pool_route.pool_of(run, "als") is None
+
+
+@pytest.mark.parametrize(
+    ("engine", "model", "installed", "deployed", "expected"),
+    [
+        ("spark", "als", False, True, "spark"),
+        ("spark", "als", False, False, None),  # the fit itself says what is missing
+        ("spark", "als", True, True, None),
+        ("spark", "bpr", False, True, None),  # spark trains no BPR
+        ("torchrec", "bpr", False, True, "torchrec"),
+        ("torchrec", "hybrid", False, True, "torchrec"),
+        ("torchrec", "hybrid", True, True, None),
+    ],
+)
+def test_a_model_of_another_engine_goes_to_its_pool_unless_it_is_installed_here(
+    monkeypatch, engine, model, installed, deployed, expected
+):
+    client = StubClient(Completed(), deployed=deployed, online=False)
+    monkeypatch.setattr(pool_route, "get_client", lambda sync_client: client)
+    settings = SimpleNamespace(api=SimpleNamespace(url="http://127.0.0.1:1/api"))
+    monkeypatch.setattr(pool_route, "get_current_settings", lambda: settings)
+    monkeypatch.setattr(pool_route, "engine_is_installed", lambda *_: installed)
+    run = SimpleNamespace(config=load_config(None, [f"runtime.engine={engine}", "als.use_gpu=false"]))
+    assert pool_route.pool_of(run, model) == expected
+
+
+def test_an_engine_is_never_replaced_by_this_process():
+    run = SimpleNamespace(config=load_config(None, ["runtime.engine=spark", "als.use_gpu=auto"]))
+    with pytest.raises(
+        DeviceUnavailable, match=r"pool spark took als in 300 s; start one, or set runtime\.engine\.als"
+    ):
+        pool_route._not_taken(run, "als", "spark")

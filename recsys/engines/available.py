@@ -1,0 +1,15 @@
+"""Whether an engine can be started from this process: its packages and what they need are here."""
+
+import shutil
+from importlib.util import find_spec
+
+from recsys.config.schema import TrainingConfig
+
+
+def engine_is_installed(engine: str, config: TrainingConfig) -> bool:
+    """Return whether this process could start ``engine`` ("local", "spark" or "torchrec"); imports nothing."""
+    if engine == "spark":
+        return find_spec("pyspark") is not None and shutil.which("java") is not None
+    if engine == "torchrec":
+        return config.torchrec.python is not None or find_spec("torchrec") is not None
+    return True
