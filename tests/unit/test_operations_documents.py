@@ -16,7 +16,7 @@ from check_compose import example_environment, interpolated  # noqa: E402
 from dockerfile_steps import read_steps  # noqa: E402
 from hashes import requirements  # noqa: E402
 
-DOCKERFILES = [ROOT / "docker" / "Dockerfile.cpu", ROOT / "docker" / "Dockerfile.gpu"]
+DOCKERFILES = [ROOT / "docker" / f"Dockerfile.{kind}" for kind in ("cpu", "gpu", "spark", "torchrec")]
 
 
 def pinned() -> dict[str, str]:
