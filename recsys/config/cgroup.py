@@ -38,6 +38,12 @@ def memory_left_bytes(root: Path = Path("/")) -> int | None:
     return min(left, default=None)
 
 
+def memory_limit_bytes(root: Path = Path("/")) -> int | None:
+    """Return the container's limit of memory in bytes; None where nothing limits it."""
+    limits = (_first_number(one, "memory.max", "memory.limit_in_bytes") for one in _groups(root, "memory"))
+    return min((one for one in limits if one is not None and one < _UNLIMITED_BYTES), default=None)
+
+
 def _groups(root: Path, controller: str) -> Iterator[Path]:
     """Yield the directories of the process's group and its parents: the tightest of their limits rules."""
     for line in _lines(root / "proc/self/cgroup"):

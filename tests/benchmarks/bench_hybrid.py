@@ -30,8 +30,8 @@ def work(size, trainer, threads):
     from recsys.cf.models.base import FitControl
     from recsys.cf.models.bpr import fit_bpr
     from recsys.cf.models.hybrid import fit_hybrid
-    from recsys.cf.models.memory import hybrid_bytes
     from recsys.config.schema import BprConfig, HybridConfig
+    from recsys.planning.memory import hybrid_bytes
 
     train = train_matrix(size)
     n_users, n_items = train.shape

@@ -6,9 +6,9 @@ import pytest
 
 from recsys.cf.models import hybrid_torch
 from recsys.cf.models.hybrid_torch import choose_torch_device, deterministic_torch, require_torch
-from recsys.cf.models.memory import hybrid_bytes
 from recsys.config.schema import HybridConfig
 from recsys.errors import ConfigError, DeviceUnavailable
+from recsys.planning.memory import hybrid_bytes
 
 
 @pytest.fixture(autouse=True)

@@ -46,7 +46,7 @@ def test_memory_is_that_of_the_largest_model_that_trials_may_choose():
     settings = recommend_settings(shop)
     most = 128 * (shop.users + shop.items) * 4
     assert "als.factors" not in {one.path for one in settings}
-    assert needed_bytes(shop, settings) > 5 * most  # 64 factors would take 2.5 times that, BPR 1.5 times
+    assert needed_bytes(shop, settings) > 4 * most  # with 64 factors ALS and BPR would take 3.2 times that
 
 
 def test_a_typical_pair_weighs_ten_whatever_the_stars():

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from recsys.config import settings
-from recsys.config.cgroup import cpu_quota, memory_left_bytes
+from recsys.config.cgroup import cpu_quota, memory_left_bytes, memory_limit_bytes
 
 
 def make_files(root: Path, files: dict[str, str]) -> Path:
@@ -34,6 +34,8 @@ def test_locations_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) ->
 def test_nothing_limits_a_machine_without_cgroups(tmp_path: Path) -> None:
     assert cpu_quota(tmp_path) is None
     assert memory_left_bytes(tmp_path) is None
+    assert memory_limit_bytes(tmp_path) is None
+    assert settings.total_memory_bytes(tmp_path) > 0
 
 
 def test_v2_tightest_limit_of_group_and_parents_rules(tmp_path: Path) -> None:
@@ -52,6 +54,7 @@ def test_v2_tightest_limit_of_group_and_parents_rules(tmp_path: Path) -> None:
     )
     assert cpu_quota(root) == 1.5
     assert memory_left_bytes(root) == 250
+    assert memory_limit_bytes(root) == settings.total_memory_bytes(root) == 1000
 
 
 def test_v2_inside_a_container_only_the_mount_exists(tmp_path: Path) -> None:

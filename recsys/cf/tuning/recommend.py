@@ -10,10 +10,11 @@ from typing import Any
 
 import yaml
 
-from recsys.cf.models.memory import als_bytes, bpr_bytes
 from recsys.cf.tuning.auto import ALS_SPACE
 from recsys.config.schema import AlsConfig, BprConfig
+from recsys.config.settings import available_threads
 from recsys.errors import ConfigError
+from recsys.planning.memory import als_bytes, bpr_bytes
 from recsys.types import Json
 
 _FACTORS = ((50_000, 32), (5_000_000, 64))  # interactions up to which that many factors are enough
@@ -103,8 +104,9 @@ def needed_bytes(shop: Shop, settings: tuple[Setting, ...]) -> int:
         section, field = one.path.split(".")
         if section in chosen:
             chosen[section][field] = one.value
-    size = (shop.users, shop.items, shop.interactions)
-    return als_bytes(*size, AlsConfig(**chosen["als"])) + bpr_bytes(*size, BprConfig(**chosen["bpr"]))
+    size, threads = (shop.users, shop.items, shop.interactions), available_threads()
+    als, bpr = AlsConfig(**chosen["als"]), BprConfig(**chosen["bpr"])
+    return als_bytes(*size, als, threads) + bpr_bytes(*size, bpr, threads)
 
 
 def _als(shop: Shop) -> Iterator[Setting]:
