@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, fields
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -15,6 +15,14 @@ Json: TypeAlias = dict[str, Any]
 HistoryRow: TypeAlias = dict[str, float | int | None]
 # Called after each iteration or epoch with its history row; may raise TrainingCancelled.
 ProgressCallback: TypeAlias = Callable[[HistoryRow], None]
+
+
+MAX_INT32_ENTRIES = 2**31 - 1
+
+
+def index_type(n_entries: int) -> type[np.int32] | type[np.int64]:
+    """Return the type of positions in an array of so many entries: int32, from 2^31 entries on int64."""
+    return np.int32 if n_entries <= MAX_INT32_ENTRIES else np.int64
 
 
 @dataclass(frozen=True)
@@ -62,7 +70,7 @@ def _array_sha256(matrix: FloatMatrix) -> str:
 class ScoreRange:
     """Where the scores of a model lie over items unseen in train; what hybrid reranking normalises with."""
 
-    method: str  # "validation_set" or "test_set": whose users were scored
+    method: str  # "validation_set" or "test_set": whose users were scored; "..._sample": a sample of them
     min: float
     max: float
     mean: float
@@ -71,16 +79,19 @@ class ScoreRange:
     p50: float
     p99: float
     num_samples: int
+    n_users: int | None = None  # of a sample; None: all were scored
+    n_users_sampled_from: int | None = None
 
     def normalize(self, scores: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
         """Return clip((scores - p01) / (p99 - p01), 0, 1), float64, in the shape of ``scores``."""
         return np.clip((np.asarray(scores, dtype=np.float64) - self.p01) / (self.p99 - self.p01), 0.0, 1.0)
 
     def to_json(self) -> Json:
-        """Return the fields as a JSON object."""
-        return asdict(self)
+        """Return the fields as a JSON object, those of a sample only where there was one."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
 
     @classmethod
     def from_json(cls, document: Json) -> "ScoreRange":
         """Return the range that ``to_json`` wrote; keys it does not know are ignored."""
-        return cls(**{field.name: document[field.name] for field in fields(cls)})
+        known = {field.name for field in fields(cls) if field.default is MISSING or field.name in document}
+        return cls(**{name: document[name] for name in known})

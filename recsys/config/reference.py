@@ -13,7 +13,8 @@ from recsys.config.schema import TrainingConfig
 
 ENVIRONMENT: Mapping[str, str] = {
     "RECSYS_STORE": "the store where no `--store` is given; without it `./store`",
-    "RECSYS_STATE": "directory of checkpoints and local copies of unfinished runs; without it `.state`",
+    "RECSYS_STATE": "directory of checkpoints and local copies of unfinished runs, and of the three data versions "
+    "used last, which all processes of the host map; without it `.state`, and nights share no copy",
     "RECSYS_LOG_DIR": "directory of log files; without it `logs/cf`",
     "RECSYS_LOG_FORMAT": "`json`: every log line is a JSON object; without it, text",
     "RECSYS_METRICS_FILE": "file for the run's metrics in Prometheus' text format; without it, none is written",

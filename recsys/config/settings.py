@@ -6,7 +6,7 @@ from pathlib import Path
 
 import psutil
 
-from recsys.config.cgroup import cpu_quota, memory_left_bytes
+from recsys.config.cgroup import cpu_quota, memory_left_bytes, memory_limit_bytes
 
 
 def set_thread_policy() -> None:
@@ -32,6 +32,11 @@ def default_store_uri() -> str:
 def state_dir() -> Path:
     """Return the directory of checkpoints and other state of unfinished runs: RECSYS_STATE, or ``.state``."""
     return Path(os.environ.get("RECSYS_STATE") or ".state")
+
+
+def data_cache_dir() -> Path | None:
+    """Return where the processes of this host share the files of data versions: in RECSYS_STATE; None: not at all."""
+    return state_dir() / "data" if os.environ.get("RECSYS_STATE") else None
 
 
 def log_dir() -> Path:
@@ -65,3 +70,14 @@ def free_memory_bytes(root: Path = Path("/")) -> int:
     available = int(psutil.virtual_memory().available)
     left = memory_left_bytes(root)
     return available if left is None else min(available, left)
+
+
+def total_memory_bytes(root: Path = Path("/")) -> int:
+    """Return the bytes of memory of this machine, or the container's limit if that is less.
+
+    Args:
+        root: Where ``proc`` and ``sys`` are mounted.
+    """
+    total = int(psutil.virtual_memory().total)
+    limit = memory_limit_bytes(root)
+    return total if limit is None else min(total, limit)

@@ -6,9 +6,11 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
-from recsys.cf.data.dataset import IdMappings, InteractionDataset, UserItemSets
+from recsys.cf.data.dataset import IdMappings, InteractionDataset, UserItemSets, positions
 from recsys.cf.data.mappings import MAPPINGS_FILE, read_mappings
+from recsys.cf.data.npz import open_array, read_arrays
 from recsys.cf.evaluation.champion import align_factors
+from recsys.cf.models.als_confidence import row_blocks
 from recsys.cf.scoring.blocks import PartialScorer
 from recsys.registry.artifact import fetch_model, read_manifest, split_model_id
 from recsys.storage.base import Store
@@ -35,7 +37,7 @@ class DamagedModel:
 
 def read_factors(directory: Path, model_type: str) -> tuple[Factors, IdMappings]:
     """Return the factors of a fetched model and the ids their rows stand for."""
-    U, V = (np.load(directory / f"{model_type}_{side}.npy", allow_pickle=False) for side in "UV")
+    U, V = (open_array(directory / f"{model_type}_{side}.npy") for side in "UV")
     return Factors(U, V), read_mappings(directory / MAPPINGS_FILE)
 
 
@@ -51,8 +53,8 @@ def load_contender(
         path = fetch_model(store, model_id, Path(directory) / model_id, expected_sha256=expected_sha256)
         name = split_model_id(model_id)[0]
         factors, ids = read_factors(path, name)
-        with np.load(path / "seen_items.npz", allow_pickle=False) as arrays:
-            trained = UserItemSets(arrays["indptr"], arrays["indices"])
+        arrays = read_arrays(path / "seen_items.npz")
+        trained = UserItemSets(arrays["indptr"], arrays["indices"])
     return Contender(
         model_id,
         str(read_manifest(store, model_id)["facts"].get("data_version", "")),
@@ -63,16 +65,18 @@ def load_contender(
 
 def _n_leaked_pairs(trained: UserItemSets, ids: IdMappings, data: InteractionDataset) -> int:
     """Return how many test pairs of ``data`` are among the pairs the model was trained on."""
-    users, items = (
-        np.array([index.get(one, -1) for one in names], dtype=np.int64)
-        for index, names in (
-            (ids.user_to_idx, data.mappings.user_ids),
-            (ids.item_to_idx, data.mappings.item_ids),
-        )
-    )
+    users = positions(ids.user_ids, data.mappings.user_ids)
+    items = positions(ids.item_ids, data.mappings.item_ids)
     test = data.test_interactions
     user, item = users[test["user_idx"].to_numpy()], items[test["item_idx"].to_numpy()]
     known = (user >= 0) & (item >= 0)
     n_items = len(ids.item_ids)
-    owner = np.repeat(np.arange(len(trained), dtype=np.int64), trained.counts())
-    return int(np.isin(user[known] * n_items + item[known], owner * n_items + trained.indices).sum())
+    pairs = np.sort(user[known] * n_items + item[known])
+    n_leaked = 0
+    for rows in row_blocks(trained.indptr):
+        counts = np.diff(trained.indptr[rows.start : rows.stop + 1])
+        owner = np.repeat(np.arange(rows.start, rows.stop, dtype=np.int64), counts)
+        entries = trained.indices[trained.indptr[rows.start] : trained.indptr[rows.stop]]
+        first, last = np.searchsorted(pairs, [rows.start * n_items, rows.stop * n_items])
+        n_leaked += int(np.isin(pairs[first:last], owner * n_items + entries).sum())
+    return n_leaked

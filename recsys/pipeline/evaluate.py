@@ -1,10 +1,11 @@
 """The evaluation stage: every model, the champion and the baselines in one walk over the same users."""
 
-import io
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from itertools import combinations
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 
@@ -22,9 +23,11 @@ from recsys.pipeline.contender import Contender, DamagedModel, load_contender
 from recsys.pipeline.fit import FitReference, load_factors, load_random_start
 from recsys.pipeline.run import RunReference, load_dataset
 from recsys.pipeline.testbed import CHAMPION, POPULARITY, Testbed, open_testbed
-from recsys.storage.documents import put_deterministic
+from recsys.storage.documents import put_file_deterministic
+from recsys.storage.files import translated_errors
 from recsys.types import Factors, Json
 
+_BLOCK_ROWS = 1 << 14
 logger = logging.getLogger(__name__)
 
 
@@ -78,16 +81,30 @@ def evaluate_models(run: RunReference, fits: Sequence[FitReference]) -> Json:
             block_users=testbed.block_users,
         ),
         "n_users": evaluations[POPULARITY].n_users,
+        **_sampled_from(testbed),
     }
+
+
+def _sampled_from(testbed: Testbed) -> Json:
+    """Return how many test users there are where a sample of them was measured, else nothing."""
+    most = testbed.config.evaluation.max_users
+    if most is None:
+        return {}
+    n_users = int(testbed.data.test_interactions["user_idx"].n_unique())
+    return {"sampled_from_users": n_users} if n_users > most else {}
 
 
 def is_usable(factors: Factors) -> bool:
     """Return whether all factors are finite and no product of a user and an item can leave float32."""
     longest = 1.0
     for matrix in (factors.user_factors, factors.item_factors):
-        if not np.isfinite(matrix).all():
-            return False
-        longest *= float(np.linalg.norm(matrix.astype(np.float64), axis=1).max())
+        longest_row = 0.0
+        for start in range(0, len(matrix), _BLOCK_ROWS):
+            block = matrix[start : start + _BLOCK_ROWS]
+            if not np.isfinite(block).all():
+                return False
+            longest_row = max(longest_row, float(np.linalg.norm(block.astype(np.float64), axis=1).max()))
+        longest *= longest_row
     return longest < float(np.finfo(np.float32).max)
 
 
@@ -175,6 +192,8 @@ def _scores(testbed: Testbed, scorer: Scorer) -> Json:
             method="validation_set" if len(validation_users) else "test_set",
             block_users=testbed.block_users,
             max_exact_samples=config.score_range_exact_samples,
+            max_scores=config.max_scores,
+            seed=testbed.config.runtime.seed,
         )
     except TrainingError as error:
         logger.warning("score range: %s", error)
@@ -229,8 +248,10 @@ def _champion_facts(
 
 def _write_per_user_metrics(run: RunReference, evaluations: Mapping[str, Evaluation | None]) -> None:
     store = run.open_store()
-    for model, evaluation in evaluations.items():
-        buffer = io.BytesIO()
-        frame = Evaluation.empty_frame() if evaluation is None else evaluation.to_frame()
-        frame.write_parquet(buffer)
-        put_deterministic(store, f"{run.prefix}/{model}/per_user_metrics.parquet", buffer.getvalue())
+    with TemporaryDirectory(prefix="recsys-metrics-") as temporary:
+        for model, evaluation in evaluations.items():
+            path = Path(temporary) / f"{model}.parquet"
+            frame = Evaluation.empty_frame() if evaluation is None else evaluation.to_frame()
+            with translated_errors(str(path)):
+                frame.write_parquet(path)
+            put_file_deterministic(store, f"{run.prefix}/{model}/per_user_metrics.parquet", path)

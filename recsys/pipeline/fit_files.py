@@ -1,34 +1,46 @@
 """Factors in the store: two .npy files below a prefix, read back by their hashes."""
 
-import io
 from collections.abc import Mapping
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 
-from recsys.errors import IntegrityError
+from recsys.cf.data.npz import open_array
+from recsys.errors import DataError, IntegrityError
 from recsys.storage.base import Store
-from recsys.storage.documents import put_deterministic
+from recsys.storage.documents import put_file_deterministic
+from recsys.storage.files import translated_errors
 from recsys.types import Factors
 
 
 def put_factors(store: Store, prefix: str, factors: Factors) -> None:
-    """Write U.npy and V.npy below ``prefix``; writing the same again changes nothing."""
-    for name, matrix in (("U", factors.user_factors), ("V", factors.item_factors)):
-        buffer = io.BytesIO()
-        np.save(buffer, matrix, allow_pickle=False)
-        put_deterministic(store, f"{prefix}/{name}.npy", buffer.getvalue())
+    """Write U.npy and V.npy below ``prefix``; writing the same again changes nothing.
+
+    Memory: none, they go through files in the temporary directory.
+    """
+    with TemporaryDirectory(prefix="recsys-factors-") as temporary:
+        for name, matrix in (("U", factors.user_factors), ("V", factors.item_factors)):
+            path = Path(temporary) / f"{name}.npy"
+            with translated_errors(str(path)):
+                np.save(path, matrix, allow_pickle=False)
+            put_file_deterministic(store, f"{prefix}/{path.name}", path)
+            path.unlink()
 
 
 def get_factors(store: Store, prefix: str, sha256: Mapping[str, str]) -> Factors:
-    """Return what ``put_factors`` wrote. Raises IntegrityError when it is not what ``sha256`` says."""
+    """Return what ``put_factors`` wrote; large matrices are mapped from a temporary file, see ``open_array``.
+
+    They may be written to, which changes nothing but the copy of this process. Raises IntegrityError when they are
+    not what ``sha256`` says.
+    """
     try:
-        factors = Factors(
-            *(
-                np.load(io.BytesIO(store.get(f"{prefix}/{side}.npy").data), allow_pickle=False)
-                for side in "UV"
-            )
-        )
-    except (ValueError, EOFError) as error:
+        with TemporaryDirectory(prefix="recsys-factors-") as temporary:
+            paths = [Path(temporary) / f"{side}.npy" for side in "UV"]
+            for path in paths:
+                store.get_file(f"{prefix}/{path.name}", path)
+            factors = Factors(*(open_array(path) for path in paths))
+    except (ValueError, DataError) as error:
         raise IntegrityError(f"{prefix}: U or V cannot be read ({error}); delete it and rerun") from error
     if factors.sha256() != dict(sha256):
         raise IntegrityError(f"{prefix}: U or V differ from what was trained; delete it and rerun")

@@ -49,7 +49,9 @@ def variant_config(config: TrainingConfig, variant: str) -> TrainingConfig:
     )
     als = config.als.model_copy(update={"solver": "native", "use_gpu": "false"})
     bpr = config.bpr.model_copy(update={"warm_start": False})
-    return config.model_copy(update={"bert": bert, "als": als, "bpr": bpr})
+    engine = config.runtime.engine.model_copy(update={"als": "local"})
+    runtime = config.runtime.model_copy(update={"engine": engine})
+    return config.model_copy(update={"bert": bert, "als": als, "bpr": bpr, "runtime": runtime})
 
 
 def train_variants(

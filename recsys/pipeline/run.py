@@ -19,6 +19,7 @@ from recsys.cf.embeddings.load import fingerprint_with_embeddings, require_embed
 from recsys.config.load import fingerprint
 from recsys.config.presets import is_searched, resolve_presets, unset_fields
 from recsys.config.schema import TrainingConfig
+from recsys.config.settings import data_cache_dir
 from recsys.errors import ConfigError
 from recsys.pipeline.content import require_content
 from recsys.registry.catalogue import Registry
@@ -128,11 +129,14 @@ def finished_result(run: RunReference) -> Json | None:
 
 
 def load_dataset(run: RunReference) -> InteractionDataset:
-    """Return the verified data of the run; read once per process and shared, nobody writes to it."""
+    """Return the verified data of the run; read once per process and shared, nobody writes to it.
+
+    Where RECSYS_STATE is set, all processes of the host map one copy of the files.
+    """
     with _load_lock:  # two trainings start together: one loads, the other waits for it
         return _load_dataset(run.store_uri, run.data_version)
 
 
 @lru_cache(maxsize=1)
 def _load_dataset(store_uri: str, version: str) -> InteractionDataset:
-    return load_processed_data(open_store(store_uri), version)
+    return load_processed_data(open_store(store_uri), version, cache_dir=data_cache_dir())

@@ -19,10 +19,11 @@ from recsys.cf.evaluation.evaluate import Evaluation, evaluate
 from recsys.cf.evaluation.lists import unit_rows
 from recsys.cf.models.memory import require_memory
 from recsys.cf.scoring.blocks import ItemScorer, Scorer
+from recsys.cf.scoring.user_sample import sample_sets
 from recsys.cf.scoring.walk import TILE_USERS
 from recsys.config.schema import TrainingConfig
 from recsys.config.settings import free_memory_bytes
-from recsys.pipeline.cleaned_rows import load_cleaned_rows
+from recsys.pipeline.cleaned_rows import load_numbered_rows
 from recsys.storage.base import Store
 from recsys.types import FloatMatrix
 
@@ -30,6 +31,8 @@ POPULARITY, CHAMPION = "popularity", "champion"
 _RECENT, _SIMILARITY, _RANDOM = "popularity_recent", "similarity", "random"
 # Share of the free memory that scores may take: the rest is for what is kept of every user.
 _SCORES_SHARE = 0.5
+# The score range holds the scores of a thread's tile, without those of seen items, and once more in float64.
+_COPIES_OF_A_TILE = 4
 
 
 @dataclass(frozen=True)
@@ -38,8 +41,8 @@ class Testbed:
 
     data: InteractionDataset
     config: TrainingConfig
-    interactions: pl.DataFrame  # all cleaned rows, the columns of ``cold_start``
-    held_out: UserItemSets
+    interactions: pl.DataFrame  # all cleaned rows, the columns of ``cold_start``, users by number
+    held_out: UserItemSets  # of the test users, or of the sample that evaluation.max_users asks for
     popularity: ItemScorer  # the one the gates ask, as evaluation.popularity says
     baselines: Mapping[str, Scorer]  # with it
     item_vectors: FloatMatrix | None  # unit vectors by item_idx
@@ -66,7 +69,7 @@ def open_testbed(store: Store, data: InteractionDataset, config: TrainingConfig)
     has embeddings.
     """
     settings = config.evaluation
-    interactions = load_cleaned_rows(store, data.version, COLUMNS)
+    interactions = load_numbered_rows(store, data.version, COLUMNS)
     recent = recent_popularity_scorer(interactions, data.n_items, settings.recent_days)
     popularity = recent if settings.popularity == "recent" else popularity_scorer(data, settings.popularity)
     embeddings = load_product_embeddings(store, data.version)
@@ -82,7 +85,7 @@ def open_testbed(store: Store, data: InteractionDataset, config: TrainingConfig)
         data,
         config,
         interactions,
-        data.held_out("test"),
+        sample_sets(data.held_out("test"), settings.max_users, config.runtime.seed),
         popularity,
         baselines,
         vectors,
@@ -92,7 +95,7 @@ def open_testbed(store: Store, data: InteractionDataset, config: TrainingConfig)
 
 def _block_users(n_items: int, configured: int) -> int:
     """Return the users to score at a time: as configured, fewer where memory is short."""
-    tile_bytes = TILE_USERS * n_items * 4
+    tile_bytes = _COPIES_OF_A_TILE * TILE_USERS * n_items * 4
     require_memory(
         "evaluation",
         tile_bytes,

@@ -85,6 +85,8 @@ def _write_files(
         method="test_set",
         block_users=_BLOCK_USERS,
         max_exact_samples=study.config.evaluation.score_range_exact_samples,
+        max_scores=study.config.evaluation.max_scores,
+        seed=study.config.runtime.seed,
     )
     metadata = {
         "schema_version": 1,

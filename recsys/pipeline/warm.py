@@ -26,8 +26,8 @@ def load_warm_start(run: RunReference, model_id: str, data: InteractionDataset) 
     with TemporaryDirectory(prefix="recsys-warm-") as directory:
         path = fetch_model(run.open_store(), model_id, Path(directory) / model_id)
         last, ids = read_factors(path, "bpr")
-    users, known_users = align_rows(last.user_factors, ids.user_to_idx, data.mappings.user_ids)
-    items, known_items = align_rows(last.item_factors, ids.item_to_idx, data.mappings.item_ids)
+    users, known_users = align_rows(last.user_factors, ids.user_ids, data.mappings.user_ids)
+    items, known_items = align_rows(last.item_factors, ids.item_ids, data.mappings.item_ids)
     logger.info(
         "BPR starts from %s: it knows %d of %d users and %d of %d items",
         *(model_id, known_users.sum(), len(known_users), known_items.sum(), len(known_items)),

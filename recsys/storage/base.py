@@ -45,6 +45,13 @@ class Store(ABC):
     def get(self, key: str) -> StoredObject:
         """Return the whole object. Raises ObjectNotFound."""
 
+    def get_range(self, key: str, start: int, n_bytes: int) -> bytes:
+        """Return ``n_bytes`` bytes of the object from ``start`` on, fewer where it ends. Raises ObjectNotFound.
+
+        A store that cannot do better reads the whole object.
+        """
+        return self.get(key).data[start : start + n_bytes]
+
     @abstractmethod
     def head(self, key: str) -> ObjectInfo | None:
         """Return what is known of an object without reading it, or None when it does not exist."""

@@ -3,9 +3,10 @@
 import hashlib
 import json
 from collections.abc import Collection
+from pathlib import Path
 
 from recsys.errors import IntegrityError, ObjectExists, ObjectNotFound
-from recsys.storage.base import Store
+from recsys.storage.base import Store, file_sha256
 from recsys.types import Json
 
 
@@ -60,3 +61,15 @@ def put_deterministic(store: Store, key: str, data: bytes) -> str:
             store.delete(key)
             store.put_new(key, data)
     return hashlib.sha256(data).hexdigest()
+
+
+def put_file_deterministic(store: Store, key: str, path: Path) -> str:
+    """Create an object from a file as ``put_deterministic`` does from bytes, streaming; return its SHA-256."""
+    try:
+        return store.put_file(key, path)
+    except ObjectExists:
+        sha256 = file_sha256(path)
+        if store.sha256(key) != sha256:
+            store.delete(key)
+            store.put_file(key, path)
+        return sha256

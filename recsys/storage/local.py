@@ -42,6 +42,12 @@ class LocalStore(Store):
             data = path.read_bytes()
         return StoredObject(data, bytes_sha256(data))
 
+    def get_range(self, key: str, start: int, n_bytes: int) -> bytes:
+        """Return bytes of the object from ``start`` on, fewer where it ends. Raises ObjectNotFound."""
+        with self._reading(key) as path, path.open("rb") as stream:
+            stream.seek(start)
+            return stream.read(n_bytes)
+
     def head(self, key: str) -> ObjectInfo | None:
         """Return size, time and etag, or None; reads the object to hash it."""
         try:

@@ -10,11 +10,21 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
     from mypy_boto3_s3.type_defs import CompletedPartTypeDef
 
-PART_BYTES = 16 << 20
+PART_BYTES = 16 << 20  # the smallest part, and the largest file that goes in one request
+_MOST_PARTS = 10_000  # what S3 takes of one upload
+_MIB = 1 << 20
+
+
+def part_bytes(n_bytes: int) -> int:
+    """Return the size of the parts of a file: 16 MiB, larger from 156 GiB on so that 10,000 parts hold it.
+
+    A multiple of 1 MiB; 500 MiB at 5 TB, below S3's 5 GiB for a part.
+    """
+    return max(PART_BYTES, -(-n_bytes // (_MOST_PARTS * _MIB)) * _MIB)
 
 
 def upload_parts(client: "S3Client", bucket: str, key: str, path: Path) -> None:
-    """Upload ``path`` in parts of 16 MiB; a failure before the last step leaves no object and no upload.
+    """Upload ``path`` in parts of ``part_bytes``; a failure before the last step leaves no object and no upload.
 
     Raises what boto3 raises. Memory: one part.
     """
@@ -41,6 +51,7 @@ def upload_parts(client: "S3Client", bucket: str, key: str, path: Path) -> None:
 
 
 def _parts(path: Path) -> Iterator[bytes]:
+    size = part_bytes(path.stat().st_size)
     with path.open("rb") as stream:
-        while data := stream.read(PART_BYTES):
+        while data := stream.read(size):
             yield data

@@ -68,6 +68,11 @@ class S3Store(Store):
 
         return self._download(key, read)
 
+    def get_range(self, key: str, start: int, n_bytes: int) -> bytes:
+        """Return bytes of the object from ``start`` on, fewer where it ends. Raises ObjectNotFound."""
+        wanted = f"bytes={start}-{start + n_bytes - 1}"
+        return self._download(key, lambda blocks, _: b"".join(blocks), Range=wanted)
+
     def head(self, key: str) -> ObjectInfo | None:
         """Return size, time and etag, or None."""
         try:
@@ -207,11 +212,11 @@ class S3Store(Store):
         except StoreUnavailable as error:
             raise OutcomeUnknown(f"{reason}; reading it back failed as well: {error}") from error
 
-    def _download(self, key: str, use: Callable[[Iterator[bytes], str], T]) -> T:
+    def _download(self, key: str, use: Callable[[Iterator[bytes], str], T], **request: Any) -> T:
         """Return ``use(blocks, etag)``; a body that breaks off is asked for and used again from its start."""
         for attempt in range(1, self._max_attempts + 1):
             try:
-                answer = self._client.get_object(**self._address(key))
+                answer = self._client.get_object(**self._address(key), **request)
             except _FAILURES as error:
                 raise _reading_error(translate(error, self._name(key))) from error
             try:

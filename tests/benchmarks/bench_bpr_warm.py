@@ -55,8 +55,8 @@ def fit(data, seed, warm=None):
 
 def aligned(factors, last, tonight):
     """Return last night's factors by tonight's indices."""
-    U, known_users = align_rows(factors.user_factors, last.mappings.user_to_idx, tonight.mappings.user_ids)
-    V, known_items = align_rows(factors.item_factors, last.mappings.item_to_idx, tonight.mappings.item_ids)
+    U, known_users = align_rows(factors.user_factors, last.mappings.user_ids, tonight.mappings.user_ids)
+    V, known_items = align_rows(factors.item_factors, last.mappings.item_ids, tonight.mappings.item_ids)
     return WarmStart(Factors(U, V), known_users, known_items)
 
 

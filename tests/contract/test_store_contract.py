@@ -17,6 +17,7 @@ from recsys.storage.memory import MemoryStore
 from recsys.storage.multipart import PART_BYTES
 from recsys.storage.open import open_store
 from recsys.storage.probe import ProbeResult, ensure_registry_safe, probe_conditional_writes
+from recsys.storage.ranges import open_object
 
 STORES = ["memory", "local", "seaweedfs", *(["other_s3"] if "RECSYS_TEST_S3_ENDPOINT" in os.environ else [])]
 
@@ -40,6 +41,26 @@ def test_what_was_put_comes_back(store: Store) -> None:
     assert (info.key, info.n_bytes, info.etag) == ("a/b.json", 7, etag)
     assert abs(info.modified_at - datetime.now(UTC)) < timedelta(minutes=1)
     assert store.sha256("a/b.json") == hashlib.sha256(b"content").hexdigest()
+
+
+def test_ranges_of_an_object(store: Store) -> None:
+    data = bytes(range(256)) * 5000
+    store.put_new("ranges/all", data)
+    store.put_new("ranges/all.more", b"another one")
+    assert store.get_range("ranges/all", 0, 1) == data[:1]
+    assert store.get_range("ranges/all", 1000, 70_000) == data[1000:71_000]
+    assert store.get_range("ranges/all", len(data) - 3, 10) == data[-3:]
+    with pytest.raises(ObjectNotFound, match="nothing/here"):
+        store.get_range("nothing/here", 0, 1)
+    with open_object(store, "ranges/all") as stream:
+        stream.seek(-5, os.SEEK_END)
+        assert (stream.read(), stream.read(), stream.tell()) == (data[-5:], b"", len(data))
+        stream.seek(700_000)
+        assert stream.read(500_000) == data[700_000:1_200_000]
+        stream.seek(0)
+        assert stream.read() == data
+    with pytest.raises(ObjectNotFound, match="ranges/al does not exist"):
+        open_object(store, "ranges/al")
 
 
 def test_an_empty_object_is_an_object(store: Store) -> None:

@@ -174,7 +174,7 @@ def test_too_little_memory_ends_the_stage_before_it_starts(shop, monkeypatch):
     data, config = load_processed_data(store, results[1]["data_version"]), load_config(None, SETTINGS)
     plenty = testbed.open_testbed(store, data, config)
     assert plenty.block_users == config.evaluation.block_users
-    tile_bytes = 128 * data.n_items * 4
+    tile_bytes = 4 * 128 * data.n_items * 4  # what a thread holds of its tile at most
     for module in ("recsys.pipeline.testbed", "recsys.cf.models.memory"):
         monkeypatch.setattr(f"{module}.free_memory_bytes", lambda: 5 * tile_bytes)
     assert testbed.open_testbed(store, data, config).block_users == 2 * 128

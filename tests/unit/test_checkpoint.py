@@ -40,3 +40,23 @@ def test_a_damaged_one_is_passed_over():
     store.put_new(f"{PREFIX}/000010.npz", whole[: len(whole) // 2])
     store.put_new(f"{PREFIX}/000015.npz", b"")
     assert StoreCheckpoints(store, PREFIX).load().iteration == 5
+
+
+def test_one_changed_bit_of_the_factors_is_damage():
+    store = MemoryStore()
+    StoreCheckpoints(store, PREFIX).save(checkpoint(5))
+    whole = bytearray(store.get(f"{PREFIX}/000005.npz").data)
+    whole[whole.index(np.float32(5).tobytes())] ^= 1
+    store.put_new(f"{PREFIX}/000010.npz", bytes(whole))
+    assert StoreCheckpoints(store, PREFIX).load().iteration == 5
+
+
+def test_a_checkpoint_that_numpy_wrote_is_read(tmp_path):
+    """As those of earlier versions of this code are, whose arrays are not aligned in the file."""
+    store, state = MemoryStore(), np.frombuffer(b'{"fit_identity": "", "note": 1}', np.uint8)
+    np.savez(tmp_path / "old.npz", user_factors=np.arange(6, dtype=np.float32), state=state)
+    store.put_file(f"{PREFIX}/000007.npz", tmp_path / "old.npz")
+    loaded = StoreCheckpoints(store, PREFIX).load()
+    assert loaded.state == {"note": 1}
+    assert loaded.arrays["user_factors"].flags.aligned
+    assert np.array_equal(loaded.arrays["user_factors"], np.arange(6))

@@ -7,10 +7,10 @@ import polars as pl
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
-from recsys.cf.data.dataset import HardNegatives, IdMappings, InteractionDataset, UserItemSets
+from recsys.cf.data.dataset import HardNegatives, IdMappings, Ids, InteractionDataset, UserItemSets
 from recsys.cf.data.split import TEST, TRAIN, VALIDATION
 from recsys.config.schema import DataConfig
-from recsys.types import IndexVector, Json
+from recsys.types import IndexVector, Json, index_type
 
 # Users treated at once where something is made for each of them and each item of the pool.
 _USER_BLOCK = 100_000
@@ -77,7 +77,7 @@ class DatasetBuilder:
             items: what ``read_items`` returns, or None.
         """
         mappings = IdMappings(
-            tuple(pl.concat([part.ids for part in self._users]).to_list()),
+            Ids(pl.concat([part.ids for part in self._users], rechunk=True)),
             tuple(self._items[idx] for idx in range(len(self._items))),
         )
         shape = (len(mappings.user_ids), len(mappings.item_ids))
@@ -159,8 +159,16 @@ def _unseen(indptr: NDArray[np.int64], indices: IndexVector, pool: IndexVector) 
 def _csr(
     counts: NDArray[np.int64], indices: IndexVector, values: NDArray[np.float32], shape: tuple[int, int]
 ) -> csr_matrix:
-    indptr = np.concatenate([[0], np.cumsum(counts)]).astype(np.int32)
+    indptr = csr_indptr(counts)
+    # SciPy keeps both index arrays in one type, so past 2^31 entries it widens the indices too
     return csr_matrix((values, indices, indptr), shape=shape)
+
+
+def csr_indptr(counts: NDArray[np.integer]) -> NDArray[np.integer]:
+    """Return where each row starts and the last one ends: int32, from 2^31 entries on int64."""
+    ends = np.cumsum(counts, dtype=np.int64)
+    total = int(ends[-1]) if len(ends) else 0
+    return np.concatenate([[0], ends]).astype(index_type(total))
 
 
 def _subset(matrix: csr_matrix, chosen: NDArray[np.bool_]) -> csr_matrix:
@@ -172,7 +180,7 @@ def _subset(matrix: csr_matrix, chosen: NDArray[np.bool_]) -> csr_matrix:
 
 
 def _item_sets(matrix: csr_matrix) -> UserItemSets:
-    return UserItemSets(matrix.indptr.astype(np.int64), matrix.indices)
+    return UserItemSets(matrix.indptr.astype(np.int64), matrix.indices.astype(np.int32, copy=False))
 
 
 def _item_table(mappings: IdMappings, items: pl.DataFrame | None) -> pl.DataFrame:

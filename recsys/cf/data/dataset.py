@@ -3,6 +3,8 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from operator import index
+from typing import overload
 
 import numpy as np
 import polars as pl
@@ -54,6 +56,48 @@ class HardNegatives(Mapping[int, dict[str, frozenset[int]]]):
 
     def __iter__(self) -> Iterator[int]:
         return iter(range(len(self)))
+
+
+class Ids(Sequence[str]):
+    """The shop's ids in one column, about 20 bytes each: a string is made of one when it is asked for."""
+
+    def __init__(self, column: pl.Series) -> None:
+        self.column = column
+
+    @overload
+    def __getitem__(self, at: int) -> str: ...
+    @overload
+    def __getitem__(self, at: slice) -> tuple[str, ...]: ...
+    def __getitem__(self, at: int | slice) -> str | tuple[str, ...]:
+        if isinstance(at, slice):
+            return tuple(self.column[at])
+        found: str = self.column[index(at)]
+        return found
+
+    def __len__(self) -> int:
+        return len(self.column)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.column)
+
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, Ids):
+            return self.column.equals(other.column)
+        return tuple(self) == other if isinstance(other, tuple) else NotImplemented
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+def id_column(ids: Sequence[str]) -> pl.Series:
+    """Return ids as a column of strings; those of ``Ids`` without a copy."""
+    return ids.column if isinstance(ids, Ids) else pl.Series(ids, dtype=pl.String)
+
+
+def positions(given: Sequence[str], wanted: Sequence[str]) -> NDArray[np.int64]:
+    """Return where each wanted id stands among the given ones, which are unique; -1 where it does not."""
+    place = pl.DataFrame({"id": id_column(given), "at": np.arange(len(given), dtype=np.int64)})
+    found = pl.DataFrame({"id": id_column(wanted)}).join(place, on="id", how="left", maintain_order="left")
+    return found["at"].fill_null(-1).to_numpy()
 
 
 @dataclass(frozen=True)

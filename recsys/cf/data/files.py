@@ -23,7 +23,7 @@ from recsys.cf.data.npz import (
 from recsys.errors import DataError, DataValidationError
 from recsys.types import Json
 
-_BATCH_ROWS = 1_000_000
+_BATCH_ROWS = 250_000
 INTERACTIONS_FILE = "interactions.parquet"
 EMBEDDINGS_FILE = "product_embeddings.npz"
 STATS_FILE = "data_stats.json"

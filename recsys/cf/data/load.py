@@ -10,6 +10,7 @@ from pathlib import Path
 from recsys.cf.data.dataset import InteractionDataset
 from recsys.cf.data.embeddings import ProductEmbeddings, read_product_embeddings
 from recsys.cf.data.files import EMBEDDINGS_FILE, REQUIRED_FILES, read_dataset_files
+from recsys.cf.data.host_copies import host_copy
 from recsys.cf.data.manifest import Manifest, file_key, read_manifest
 from recsys.cf.data.validate import validate_dataset
 from recsys.cf.data.version import resolve_version
@@ -29,8 +30,9 @@ def load_processed_data(
 
     Args:
         version: "latest", an id, or a hash prefix.
-        cache_dir: keeps a copy of the files, downloaded once and hashed at every load; None: a temporary
-            directory, removed before this returns; the disk space is free when the dataset is.
+        cache_dir: keeps a copy of the files for all processes of this host, downloaded once and hashed at every
+            load, the newest three versions; None: a temporary directory, removed before this returns; the disk
+            space is free when the dataset is.
 
     Raises:
         DataVersionNotFound: no such version. DataValidationError: stored bytes differ from the manifest; names every
@@ -88,9 +90,8 @@ def local_directory(cache_dir: Path | None, version: str) -> Iterator[Path]:
         with tempfile.TemporaryDirectory(prefix="recsys-data-") as temporary:
             yield Path(temporary)
     else:
-        directory = cache_dir / version
-        directory.mkdir(parents=True, exist_ok=True)
-        yield directory
+        with host_copy(cache_dir, version) as directory:
+            yield directory
 
 
 def fetch_files(store: Store, manifest: Manifest, names: tuple[str, ...], directory: Path) -> None:

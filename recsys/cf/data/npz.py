@@ -31,6 +31,7 @@ _EXTRA_HEADER = struct.Struct("<HH")
 _ZIP64_EXTRA = 20  # bytes of the extra field for sizes above 4 GiB, always written
 _PADDING_ID = 0x5A70  # of the extra field that only moves the data; no program gives it a meaning
 _ALIGNMENT = 64  # as numpy aligns the data behind an .npy header
+MAPPED_ABOVE_BYTES = 64 << 20  # smaller arrays are read: a copy costs less than its faults
 _FIRST_ZIP_TIME = (1980, 1, 1, 0, 0, 0)
 
 
@@ -83,10 +84,52 @@ def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
     they are first touched. The file may be removed meanwhile. Others are read into memory.
     """
     with damage_as_data_error(path), path.open("rb") as stream, zipfile.ZipFile(stream) as archive:
-        mapped = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
+        # Private and not read-only, so that ``writable_view`` can give it to a library that insists.
+        mapped = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_COPY)
         return {
-            member.filename.removesuffix(".npy"): _mapped(mapped, member) for member in archive.infolist()
+            member.filename.removesuffix(".npy"): _frozen(_mapped(mapped, member))
+            for member in archive.infolist()
         } if all(_is_stored(member) for member in archive.infolist()) else _loaded(path)  # fmt: skip
+
+
+def read_checked_arrays(path: Path) -> dict[str, NDArray[Any]]:
+    """Return what ``read_arrays`` does, every checksum of the archive compared first. Raises DataError.
+
+    For files whose hash nobody wrote down. Memory: none; each array is aligned, an unaligned one copied.
+    """
+    with damage_as_data_error(path), zipfile.ZipFile(path) as archive:
+        damaged = archive.testzip()
+        if damaged is not None:
+            raise ValueError(f"the checksum of {damaged} is wrong")
+    return {name: np.require(array, requirements="A") for name, array in read_arrays(path).items()}
+
+
+def open_array(path: Path) -> NDArray[Any]:
+    """Return the array of an .npy, mapped where it is larger than 64 MiB, else read. Raises DataError.
+
+    Mapped pages are read when they are first touched and shared by all processes that map the file until one of
+    them writes, into a copy of its own: the file never changes and may be removed.
+    """
+    large = path.stat().st_size > MAPPED_ABOVE_BYTES
+    with damage_as_data_error(path):
+        array = np.load(path, mmap_mode="c" if large else None, allow_pickle=False)
+        if not isinstance(array, np.ndarray):
+            raise ValueError("an archive where a single array is expected")
+        return np.asarray(array)
+
+
+def writable_view(array: NDArray[Any]) -> NDArray[Any]:
+    """Return a writable view of a read-only array, or a copy where its memory is read-only itself.
+
+    For libraries that refuse read-only arrays and yet do not write. Arrays of ``read_arrays`` are private maps:
+    even a write would reach neither the file nor another process.
+    """
+    view = array.view()
+    try:
+        view.flags.writeable = True
+    except ValueError:
+        return array.copy()
+    return view
 
 
 def read_array(path: Path) -> NDArray[Any]:
@@ -125,6 +168,11 @@ def _padding(position: int) -> bytes:
     """Return an extra field at ``position`` that ends at a multiple of the alignment."""
     length = -(position + _EXTRA_HEADER.size) % _ALIGNMENT
     return _EXTRA_HEADER.pack(_PADDING_ID, length) + bytes(length)
+
+
+def _frozen(array: NDArray[Any]) -> NDArray[Any]:
+    array.flags.writeable = False
+    return array
 
 
 def _is_stored(member: zipfile.ZipInfo) -> bool:

@@ -4,7 +4,6 @@ After this door nobody checks again.
 """
 
 from collections.abc import Iterator
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -14,7 +13,7 @@ from pydantic import ValidationError
 from scipy.sparse import csr_matrix
 
 from recsys.cf.data.build import summary_counts, unseen_of_pool
-from recsys.cf.data.dataset import InteractionDataset, UserItemSets
+from recsys.cf.data.dataset import InteractionDataset, UserItemSets, id_column
 from recsys.cf.data.files import InteractionsFile
 from recsys.cf.data.validate_rows import interaction_faults
 from recsys.config.schema import DataConfig
@@ -184,9 +183,10 @@ def _ids(dataset: InteractionDataset) -> Iterator[str]:
         ("user_idx", "user_id", mappings.user_ids, "user_metadata.parquet", dataset.user_metadata),
         ("item_idx", "item_id", mappings.item_ids, "items.parquet", dataset.items),
     ):
-        if any(left >= right for left, right in pairwise(ids)):
+        column = id_column(ids)
+        if not (column.slice(0, len(column) - 1) < column.slice(1)).all():
             yield f"mappings: {identifier} are not sorted and unique"
-        expected = pl.DataFrame({index: np.arange(len(ids), dtype=np.int32), identifier: pl.Series(ids)})
+        expected = pl.DataFrame({index: np.arange(len(ids), dtype=np.int32), identifier: column})
         if not frame.select(index, identifier).filter(pl.col(index).is_not_null()).equals(expected):
             yield f"{name}: {index} and {identifier} do not agree with mappings.parquet"
     metadata = dataset.user_metadata

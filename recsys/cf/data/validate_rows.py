@@ -7,7 +7,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from recsys.cf.data.dataset import InteractionDataset
+from recsys.cf.data.dataset import InteractionDataset, id_column
 from recsys.cf.data.files import InteractionsFile
 from recsys.cf.data.split import COLD, DROPPED, TEST, TRAIN, VALIDATION
 from recsys.config.schema import DataConfig
@@ -46,8 +46,7 @@ class _Check:
 
     def __post_init__(self) -> None:
         mappings = self.dataset.mappings
-        self.user_ids = pl.Series(mappings.user_ids, dtype=pl.String)
-        self.item_ids = pl.Series(mappings.item_ids, dtype=pl.String)
+        self.user_ids, self.item_ids = id_column(mappings.user_ids), id_column(mappings.item_ids)
         n_users = self.dataset.n_users
         self.n_rows_of_user = np.zeros(n_users, dtype=np.int64)
         self.n_positives_of_user = np.zeros(n_users, dtype=np.int64)

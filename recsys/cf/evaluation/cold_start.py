@@ -11,6 +11,7 @@ from recsys.cf.data.split import TRAIN
 from recsys.cf.evaluation.baselines import improvement, similarity_scorer
 from recsys.cf.evaluation.evaluate import Evaluation, evaluate
 from recsys.cf.scoring.blocks import ItemScorer, Scorer
+from recsys.cf.scoring.user_sample import restricted
 from recsys.errors import EmptyDataError
 from recsys.types import FloatMatrix, Json
 
@@ -97,7 +98,7 @@ def cold_users(
     """Return what users without factors are offered, measured.
 
     Args:
-        interactions: Rows of the data version with ``COLUMNS``.
+        interactions: Rows of the data version with ``COLUMNS``; user_id may be any numbers in the order of the ids.
         held_out: Test positives per user_idx.
         seen: Items per user_idx that are masked.
         popularity: Serves whoever nothing is known of.
@@ -113,7 +114,7 @@ def cold_users(
     strangers = _strangers(interactions)
     nobody_saw = UserItemSets(np.zeros(len(strangers) + 1, dtype=np.int64), np.empty(0, dtype=np.int32))
     newcomers = _first_event(interactions, len(held_out))
-    testable = _restricted(held_out, newcomers.counts() > 0)
+    testable = restricted(held_out, newcomers.counts() > 0)
     scorers: dict[str, Scorer] = {"popularity": popularity}
     if item_vectors is not None:
         scorers["content"] = similarity_scorer(item_vectors, newcomers, popularity)
@@ -156,10 +157,3 @@ def _item_sets(owner: NDArray[np.int64], items: NDArray[np.int32], n_users: int)
     counts = np.bincount(owner, minlength=n_users) if len(owner) else np.zeros(n_users, dtype=np.int64)
     indptr = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
     return UserItemSets(indptr, items[order].astype(np.int32))
-
-
-def _restricted(sets: UserItemSets, users: NDArray[np.bool_]) -> UserItemSets:
-    """Return the sets, empty for all other users."""
-    counts = np.where(users, sets.counts(), 0)
-    indptr = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
-    return UserItemSets(indptr, sets.indices[np.repeat(users, sets.counts())])

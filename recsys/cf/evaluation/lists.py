@@ -9,8 +9,8 @@ from recsys.cf.data.dataset import UserItemSets
 from recsys.cf.scoring.ranks import NO_ITEM
 from recsys.types import FloatMatrix, IndexVector
 
-# By cutoff: how often each item is listed, and the diversity of each list that has one.
-Listed = dict[int, tuple[NDArray[np.int64], NDArray[np.float64]]]
+# The lists, and by cutoff the diversity of each list that has one.
+Listed = tuple[IndexVector, dict[int, NDArray[np.float64]]]
 
 
 class ListTally:
@@ -34,20 +34,17 @@ class ListTally:
 
     def measure(self, top: IndexVector) -> Listed:
         """Return what ``add`` takes, for lists int32 (n, max k) padded with ``NO_ITEM``; changes nothing."""
-        found = {}
-        for k, counts in self._counts.items():
-            items = top[:, :k]
-            listed = np.bincount(items[items != NO_ITEM], minlength=len(counts))
-            diversity = np.empty(0, dtype=np.float64)
-            if self._vectors is not None and self._described is not None:
-                diversity = _diversity(items, self._vectors, self._described)
-            found[k] = (listed, diversity)
-        return found
+        if self._vectors is None or self._described is None:
+            return top, {}
+        return top, {k: _diversity(top[:, :k], self._vectors, self._described) for k in self._counts}
 
     def add(self, found: Listed) -> None:
         """Count the lists of one block; blocks must come in the same order for the same bits."""
-        for k, (listed, diversity) in found.items():
-            self._counts[k] += listed
+        top, diversities = found
+        for k, counts in self._counts.items():
+            items = top[:, :k]
+            np.add.at(counts, items[items != NO_ITEM], 1)  # touches the listed items only, unlike a bincount
+        for k, diversity in diversities.items():
             self._diversities[k].append(diversity)
 
     def metrics(self) -> dict[str, float]:

@@ -11,6 +11,7 @@ from recsys.types import Factors, FloatMatrix, HistoryRow
 _RISE_TOLERANCE = 1e-3  # both solvers lower the loss in every iteration but for rounding
 
 
+_BLOCK_ROWS = 1 << 16
 _ROUNDING = 1e-5  # of the terms that a loss is the small difference of
 
 
@@ -36,7 +37,11 @@ def normalized(factors: Factors) -> Factors:
     """Return the factors with rows of length 1; rows of zeros stay zero."""
 
     def rows(matrix: FloatMatrix) -> FloatMatrix:
-        norms = np.linalg.norm(matrix, axis=1, keepdims=True)
-        return np.asarray(matrix / np.where(norms > 0, norms, 1.0), dtype=np.float32)
+        scaled = np.empty(matrix.shape, dtype=np.float32)
+        for start in range(0, len(matrix), _BLOCK_ROWS):
+            block = matrix[start : start + _BLOCK_ROWS]
+            norms = np.linalg.norm(block, axis=1, keepdims=True)
+            np.divide(block, np.where(norms > 0, norms, 1.0), out=scaled[start : start + _BLOCK_ROWS])
+        return scaled
 
     return Factors(rows(factors.user_factors), rows(factors.item_factors))

@@ -24,6 +24,7 @@ from recsys.config.schema import AlsConfig
 from recsys.errors import ConfigError, TrainingError
 from recsys.types import Factors, FloatMatrix, HistoryRow
 
+_BLOCK_ROWS = 1 << 14
 logger = logging.getLogger(__name__)
 
 
@@ -57,15 +58,17 @@ def fit_als_native(
     A row without entries equals its prior mean, zero without one.
     Raises ConfigError, TrainingError, DivergedError, TrainingCancelled, TrainingTimeout. Same arguments, same
     bytes, at any number of threads and after a resume, on CPUs of one model (the eigenvectors of a small
-    matrix come from LAPACK). Time: see `make bench-als`; memory: five times U and V and 40 bytes an entry.
+    matrix come from LAPACK). Time: see `make bench-als`; memory: three times U and V, the larger of
+    both once more, and 32 bytes an entry.
     """
     problem = config.solver_problem()
     if problem:
         raise ConfigError(f"als: {problem}")
-    begin = start or als_start_factors(*user_items.shape, config.factors, seed, items)
-    _check_shapes(user_items, config, begin, prior or Prior())
     objective = build_objective(user_items, config, preferences)
-    sweeps = _Sweeps(objective, config, begin, prior or Prior(), freeze_first_iter)
+    start = start or als_start_factors(*user_items.shape, config.factors, seed, items)
+    _check_shapes(user_items, config, start, prior or Prior())
+    sweeps = _Sweeps(objective, config, start, prior or Prior(), freeze_first_iter)
+    del start  # the sweeps have copies of their own
     return _iterate(sweeps, config, validate, control or FitControl())
 
 
@@ -143,29 +146,37 @@ class _Sweeps:
         )
 
     def state(self) -> dict[str, FloatMatrix]:
-        """Return the latest factors for a checkpoint."""
+        """Return the latest factors for a checkpoint, perhaps views: to be written before the next sweep."""
         return {"user_factors": self._unpadded(self._U), "item_factors": self._unpadded(self._V)}
 
     def served(self) -> Factors:
-        """Return the latest factors as they will be used: priors where nothing is known, normalised if so set."""
+        """Return the latest factors as they will be used: priors where nothing is known, normalised if so set.
+
+        Perhaps views, which the next sweep changes.
+        """
         U = self._with_priors(self._U, self._user_means, self._objective.users)
         V = self._with_priors(self._V, self._item_means, self._objective.items)
         return normalized(Factors(U, V)) if self._config.normalize else Factors(U, V)
 
     def _with_priors(self, factors: FloatMatrix, means: FloatMatrix | None, side: Side) -> FloatMatrix:
-        filled = self._unpadded(factors)
-        if means is not None:
-            filled[~side.has_entries] = self._unpadded(means)[~side.has_entries]
+        if means is None:
+            return self._unpadded(factors)
+        filled = self._unpadded(factors).copy()
+        np.copyto(filled, self._unpadded(means), where=~side.has_entries[:, np.newaxis])
         return filled
 
     def _unpadded(self, matrix: FloatMatrix) -> FloatMatrix:
-        return matrix[:, : self._config.factors].copy()
+        return np.ascontiguousarray(matrix[:, : self._config.factors])
 
 
 def _penalty(side: Side, factors: FloatMatrix, means: FloatMatrix | None) -> float:
     """Return the sum of l_r |x - m_r|^2 over rows with entries, float64."""
-    distance = (factors if means is None else factors - means)[side.has_entries].astype(np.float64)
-    return float(side.regularization[side.has_entries] @ np.sum(distance**2, axis=1))
+    squares = np.zeros(side.n_rows)
+    for start in range(0, side.n_rows, _BLOCK_ROWS):
+        rows = slice(start, start + _BLOCK_ROWS)
+        distance = (factors[rows] if means is None else factors[rows] - means[rows]).astype(np.float64)
+        squares[rows] = np.sum(distance**2, axis=1)
+    return float(side.regularization[side.has_entries] @ squares[side.has_entries])
 
 
 def _worth(side: Side, means: FloatMatrix | None) -> float:

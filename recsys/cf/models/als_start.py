@@ -3,7 +3,7 @@
 import numpy as np
 
 from recsys.cf.models.item_start import ItemStart
-from recsys.rng import generator
+from recsys.rng import generator, normal_matrix
 from recsys.types import Factors
 
 # Expected length of an initial vector. The library's own start, uniform in [0, 0.01), needs about five more
@@ -19,10 +19,7 @@ def als_start_factors(
     Users stay random: the first half-sweep solves them from V, so their start hardly counts.
     """
     random = generator(seed, "als", "init")
-    U, V = (
-        random.normal(0.0, INIT_NORM / np.sqrt(factors), (rows, factors)).astype(np.float32)
-        for rows in (n_users, n_items)
-    )
+    U, V = (normal_matrix(random, INIT_NORM / np.sqrt(factors), rows, factors) for rows in (n_users, n_items))
     if items is not None:
         items.fill(V, INIT_NORM)
     return Factors(U, V)

@@ -20,7 +20,9 @@ EARLY_STOP_METRIC = "ndcg@10"
 
 @dataclass(frozen=True)
 class FitResult:
-    """A finished fit. ``history`` has a row per iteration or epoch; ``factors`` are those of ``best``."""
+    """A finished fit. ``history`` has a row per iteration or epoch (Spark: of the last alone); ``factors`` are
+    those of ``best_iteration``.
+    """
 
     factors: Factors
     history: tuple[HistoryRow, ...]
@@ -28,8 +30,14 @@ class FitResult:
     stopped_early: bool
     started_at: datetime  # UTC
     ended_at: datetime
-    device: str  # "cpu" or "gpu"
+    device: str  # "cpu", "gpu" or "spark"
     resumed_from: int | None  # iteration of the checkpoint, None for an undisturbed fit
+
+    @property
+    def n_steps(self) -> int:
+        """Number of iterations or epochs done, before a resume too."""
+        last = self.history[-1]
+        return int(last.get("epoch") or last.get("iteration") or len(self.history))
 
     @property
     def seconds(self) -> float:
@@ -102,8 +110,8 @@ class BestFactors:
         """Copy the factors if their score is the best so far, else count a check without gain."""
         if score > self.score:
             self.iteration, self.score, self.checks_without_gain = iteration, score, 0
-            self.user_factors = factors.user_factors.copy()
-            self.item_factors = factors.item_factors.copy()
+            self.user_factors = _kept(self.user_factors, factors.user_factors)
+            self.item_factors = _kept(self.item_factors, factors.item_factors)
         else:
             self.checks_without_gain += 1
 
@@ -141,6 +149,14 @@ class BestFactors:
         self.user_factors = checkpoint.arrays.get("best_user_factors")
         self.item_factors = checkpoint.arrays.get("best_item_factors")
         return list(checkpoint.state["history"])
+
+
+def _kept(memory: NDArray[np.float32] | None, latest: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return a copy of ``latest``, in the memory of the copy before it where there is one."""
+    if memory is None or memory.shape != latest.shape or not memory.flags.writeable:
+        return latest.copy()
+    np.copyto(memory, latest)
+    return memory
 
 
 def utc_now() -> datetime:

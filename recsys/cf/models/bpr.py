@@ -63,18 +63,21 @@ def fit_bpr(
 
     Raises DivergedError, TrainingCancelled. Same arguments, same bytes, also after a resume, on CPUs that
     compile to the same instructions. Time: about 0.1 s an epoch of 1.8 M triplets on 2 threads; memory:
-    21 bytes a triplet plus U and V.
+    19 bytes a triplet plus U and V.
     """
     control = control or FitControl()
     record = FitRecord(config.epochs, config, validate, control)
-    start = start_factors(pools.n_users, pools.n_items, config, seed, warm, items)
-    U, V = aligned_copy(start.user_factors), aligned_copy(start.item_factors)
     if record.checkpoint is not None:
-        U, V = (aligned_copy(record.checkpoint.arrays[name]) for name in ("user_factors", "item_factors"))
+        start = Factors(*(record.checkpoint.arrays[name] for name in ("user_factors", "item_factors")))
         logger.info("BPR goes on after epoch %d", record.checkpoint.iteration)
+    else:
+        start = start_factors(pools.n_users, pools.n_items, config, seed, warm, items)
+    n_factors = start.n_factors
+    U, V = aligned_copy(start.user_factors), aligned_copy(start.item_factors)
+    del start, warm  # the memory of a copy each
 
     def latest() -> Factors:
-        return _unpadded(U, V, start.n_factors)
+        return _unpadded(U, V, n_factors)
 
     def arrays() -> dict[str, FloatMatrix]:
         factors = latest()
@@ -95,7 +98,7 @@ def n_blocks(n_positives: int, config: BprConfig) -> int:
     """
     if config.blocks is not None:
         return config.blocks
-    n_triplets = n_positives * min(_samples_of_parts(config))
+    n_triplets = n_positives * min(samples_of_parts(config))
     blocks = _FEWEST_BLOCKS
     while 2 * blocks <= _MOST_BLOCKS and n_triplets >= _n_cells(2 * blocks) * _MIN_TRIPLETS_OF_A_CELL:
         blocks *= 2
@@ -122,13 +125,15 @@ def _one_epoch(
     started = time.perf_counter()
     learning_rate = learning_rate_at(config, epoch)
     sums, n_triplets, shares = np.zeros(3), 0, np.zeros(len(KINDS))
-    for part, samples in enumerate(_samples_of_parts(config)):
+    for part, samples in enumerate(samples_of_parts(config)):
         draws = _draw(U, V, pools, config, samples, derive_seed(seed, "bpr", "epoch", epoch, part))
-        schedule = _schedule(pools, draws.negatives, config, generator(seed, "bpr", "blocks", epoch, part))
-        bias_column = config.factors if config.item_bias else NO_BIAS
-        sums += run_epoch(U, V, schedule, learning_rate, _regularization(config), bias_column=bias_column)
-        n_triplets += len(schedule.triplets)
         shares += draws.counts
+        schedule = _schedule(pools, draws.negatives, config, generator(seed, "bpr", "blocks", epoch, part))
+        del draws  # the schedule holds what it drew
+        bias_column = config.factors if config.item_bias else NO_BIAS
+        sums += run_epoch(U, V, schedule, learning_rate, regularization_of(config), bias_column=bias_column)
+        n_triplets += len(schedule.triplets)
+        del schedule  # before the next part is drawn
     row: HistoryRow = {
         "epoch": epoch + 1,
         "seconds": time.perf_counter() - started,
@@ -140,11 +145,11 @@ def _one_epoch(
         "peak_memory_bytes": peak_memory_bytes(),
         **{f"share_{kind}": float(share) for kind, share in zip(KINDS, shares / shares.sum(), strict=True)},
     }
-    _refuse_divergence(U, V, row, config)
+    refuse_divergence(max(largest_magnitude(U), largest_magnitude(V)), row, config)
     return row
 
 
-def _samples_of_parts(config: BprConfig) -> list[int]:
+def samples_of_parts(config: BprConfig) -> list[int]:
     """Return how often each positive is used in each part of an epoch; one part but for adaptive draws."""
     parts = config.adaptive_refreshes if config.negative_sampling == "adaptive" else 1
     return [(config.samples_per_epoch + part) // parts for part in range(parts)]
@@ -171,13 +176,14 @@ def _schedule(
     )
 
 
-def _regularization(config: BprConfig) -> Regularization:
+def regularization_of(config: BprConfig) -> Regularization:
+    """Return the weights of the three rows of a triplet."""
     each = (config.user_regularization, config.positive_regularization, config.negative_regularization)
     return Regularization(*(config.regularization if one is None else one for one in each))
 
 
-def _refuse_divergence(U: FloatMatrix, V: FloatMatrix, row: HistoryRow, config: BprConfig) -> None:
-    largest = max(largest_magnitude(U), largest_magnitude(V))
+def refuse_divergence(largest: float, row: HistoryRow, config: BprConfig) -> None:
+    """Raise DivergedError after an epoch whose loss or ``largest`` absolute factor no healthy fit has."""
     # written so that NaN diverges too
     if not (largest < _LARGEST_FACTOR and np.isfinite(float(row["loss"] or 0.0))):
         raise DivergedError(

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from recsys.cf.models.item_start import ItemStart
 from recsys.config.schema import BprConfig
 from recsys.errors import TrainingError
-from recsys.rng import generator
+from recsys.rng import generator, normal_matrix
 from recsys.types import Factors
 
 
@@ -38,17 +38,18 @@ def start_factors(
     """
     random = generator(seed, "bpr", "init")
     columns = config.factors + int(config.item_bias)
-    U, V = (
-        random.normal(0.0, config.init_std, (rows, columns)).astype(np.float32) for rows in (n_users, n_items)
-    )
+    U, V = (normal_matrix(random, config.init_std, rows, columns) for rows in (n_users, n_items))
     if config.item_bias:
         U[:, -1], V[:, -1] = 1.0, 0.0
     if items is not None:
         items.fill(V, config.init_std * math.sqrt(config.factors))
     if warm is not None:
         shared = _shared_columns(warm, config)
-        U[warm.known_users, :shared] = warm.factors.user_factors[warm.known_users, :shared]
-        V[warm.known_items, :shared] = warm.factors.item_factors[warm.known_items, :shared]
+        for start, given, known in (
+            (U, warm.factors.user_factors, warm.known_users),
+            (V, warm.factors.item_factors, warm.known_items),
+        ):
+            np.copyto(start[:, :shared], given[:, :shared], where=known[:, np.newaxis])
     return Factors(U, V)
 
 

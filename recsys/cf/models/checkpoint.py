@@ -1,15 +1,20 @@
 """Checkpoints in the store: one atomic object each, so a killed process leaves a whole one or none."""
 
-import io
 import json
 import logging
-import zipfile
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from recsys.cf.data.npz import read_checked_arrays, write_arrays
 from recsys.cf.models.base import Checkpoint
+from recsys.errors import DataError
 from recsys.storage.base import Store
-from recsys.storage.documents import put_deterministic
+from recsys.storage.documents import put_file_deterministic
+from recsys.storage.files import translated_errors
 
 _STATE, _IDENTITY = "state", "fit_identity"
 logger = logging.getLogger(__name__)
@@ -28,26 +33,29 @@ class StoreCheckpoints:
         self._fit_identity = fit_identity
 
     def save(self, checkpoint: Checkpoint) -> None:
-        """Write the checkpoint, then delete the older ones. Memory: one copy of its arrays."""
-        arrays = dict(checkpoint.arrays)
+        """Write the checkpoint, then delete the older ones. Memory: none, it goes through a temporary file."""
         state = {**checkpoint.state, _IDENTITY: self._fit_identity}
-        arrays[_STATE] = np.frombuffer(json.dumps(state).encode(), dtype=np.uint8)
-        buffer = io.BytesIO()
-        np.savez(buffer, **arrays)  # type: ignore[arg-type]
+        arrays = {**checkpoint.arrays, _STATE: np.frombuffer(json.dumps(state).encode(), dtype=np.uint8)}
         key = f"{self._prefix}/{checkpoint.iteration:06d}.npz"
         older = [info.key for info in self._store.list(f"{self._prefix}/") if info.key < key]
-        put_deterministic(self._store, key, buffer.getvalue())
+        with TemporaryDirectory(prefix="recsys-checkpoint-") as temporary:
+            path = Path(temporary) / "checkpoint.npz"
+            with translated_errors(str(path)):
+                write_arrays(path, arrays)
+            put_file_deterministic(self._store, key, path)
         for old in older:
             self._store.delete(old)
 
     def load(self) -> Checkpoint | None:
-        """Return the newest checkpoint of this fit; damaged ones and those of another fit are passed over."""
+        """Return the newest checkpoint of this fit; damaged ones and those of another fit are passed over.
+
+        Its arrays are read-only views of a mapped file: whoever changes them takes a copy.
+        """
         for info in reversed(list(self._store.list(f"{self._prefix}/"))):
             try:
-                with np.load(io.BytesIO(self._store.get(info.key).data), allow_pickle=False) as archive:
-                    arrays = {name: archive[name] for name in archive.files}
+                arrays = self._arrays(info.key)
                 state = dict(json.loads(arrays.pop(_STATE).tobytes()))
-            except (zipfile.BadZipFile, ValueError, KeyError, EOFError, TypeError, AttributeError) as error:
+            except (DataError, ValueError, KeyError, TypeError, AttributeError) as error:
                 logger.warning("checkpoint %s is damaged (%s); looking for an older one", info.key, error)
                 continue
             if state.pop(_IDENTITY, None) != self._fit_identity:
@@ -55,3 +63,9 @@ class StoreCheckpoints:
                 continue
             return Checkpoint(int(info.key.rsplit("/", 1)[1].removesuffix(".npz")), arrays, state)
         return None
+
+    def _arrays(self, key: str) -> dict[str, NDArray[Any]]:
+        with TemporaryDirectory(prefix="recsys-checkpoint-") as temporary:
+            path = Path(temporary) / "checkpoint.npz"
+            self._store.get_file(key, path)
+            return read_checked_arrays(path)

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from recsys.cf.embeddings.align import AlignedEmbeddings
 from recsys.cf.sampling.pools import NegativePools
 from recsys.config.schema import HybridConfig
-from recsys.rng import generator
+from recsys.rng import generator, normal_matrix
 from recsys.types import FloatMatrix
 
 TABLES = ("user_factors", "item_factors", "projection")
@@ -40,6 +40,6 @@ def start_arrays(
     arrays: dict[str, NDArray[Any]] = {"steps": np.array(0, dtype=np.int64)}
     for name, n_rows in rows.items():
         shape = (n_rows, config.factors)
-        arrays[name] = random.normal(0.0, config.init_std, shape).astype(np.float32)
+        arrays[name] = normal_matrix(random, config.init_std, *shape)
         arrays |= {f"{part}{name}": np.zeros(shape, dtype=np.float32) for part in MOMENTS}
     return arrays

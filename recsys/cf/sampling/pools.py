@@ -58,7 +58,7 @@ def build_pools(
         )
     n_users, n_items = positives.shape
     users = np.repeat(np.arange(n_users, dtype=np.int32), np.diff(positives.indptr))
-    items = positives.indices.astype(np.int32)
+    items = positives.indices.astype(np.int32, copy=False)
     threshold, alias = alias_table(item_popularity.astype(np.float64))
     counts = np.bincount(items, minlength=n_items).astype(np.float64)
     return NegativePools(

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from recsys.cf.data.dataset import UserItemSets
 from recsys.cf.scoring.blocks import Scorer
 from recsys.cf.scoring.ranks import unseen_scores
+from recsys.cf.scoring.user_sample import sample_users, users_within
 from recsys.cf.scoring.walk import walk
 from recsys.errors import DivergedError, TrainingError
 from recsys.types import IndexVector, ScoreRange
@@ -40,6 +41,8 @@ def measure_score_range(
     method: Method,
     block_users: int,
     max_exact_samples: int,
+    max_scores: int | None = None,
+    seed: int = 0,
 ) -> ScoreRange:
     """Return the range alone, see ``measure_score_distribution``."""
     return measure_score_distribution(
@@ -49,6 +52,8 @@ def measure_score_range(
         method=method,
         block_users=block_users,
         max_exact_samples=max_exact_samples,
+        max_scores=max_scores,
+        seed=seed,
     ).score_range
 
 
@@ -60,6 +65,8 @@ def measure_score_distribution(
     method: Method,
     block_users: int,
     max_exact_samples: int,
+    max_scores: int | None = None,
+    seed: int = 0,
 ) -> ScoreDistribution:
     """Return range, moments and percentiles of the scores of these users over the items they have not seen.
 
@@ -72,6 +79,9 @@ def measure_score_distribution(
         max_exact_samples: Up to so many scores all are held (4 bytes each) and percentiles are exact, linear
             between neighbours; beyond, the users are scored twice and percentiles come from a histogram of
             250,000 bins, with an error of at most (max - min) / 250,000.
+        max_scores: Where users times items are more, a sample of users is scored that keeps below it, 2,000 users
+            at least; the range says so. None: all users.
+        seed: Draws that sample.
 
     Returns:
         The distribution; ``std`` is that of the population.
@@ -84,6 +94,9 @@ def measure_score_distribution(
         Deterministic at any number of threads and ``block_users``; moments are summed in float64, in the
         order of ``users``. O(len(users) x n_items).
     """
+    everybody = len(users)
+    if max_scores is not None:
+        users = sample_users(users, users_within(scorer.n_items, max_scores), seed)
     n_unseen = scorer.n_items - seen.counts()[users]
     n_samples = int(n_unseen.sum())
     if n_samples == 0:
@@ -124,7 +137,11 @@ def measure_score_distribution(
     if p01 >= p99:
         raise _degenerate(method, p01, p99, n_samples)
     return ScoreDistribution(
-        ScoreRange(method, low, high, moments.mean, moments.std, p01, p50, p99, n_samples),
+        ScoreRange(
+            f"{method}_sample" if len(users) < everybody else method,
+            *(low, high, moments.mean, moments.std, p01, p50, p99, n_samples),
+            *((len(users), everybody) if len(users) < everybody else ()),
+        ),
         edges=np.linspace(low, high, HISTOGRAM_BARS + 1),
         counts=fine.reshape(HISTOGRAM_BARS, -1).sum(axis=1),
     )

@@ -1,0 +1,98 @@
+"""Files of data versions on this host, one copy for all its processes, which map them; old ones leave.
+
+A version's folder is locked while a process reads from it, and only a folder that nobody reads from is removed.
+What a process has mapped stays readable to it: the bytes go when the last map closes.
+"""
+
+import fcntl
+import logging
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from recsys.storage.files import TEMPORARY_PREFIX, translated_errors
+
+VERSIONS_KEPT = 3  # tonight's, last night's, and one that a study works on
+logger = logging.getLogger(__name__)
+
+
+@contextmanager
+def host_copy(cache_dir: Path, version: str) -> Iterator[Path]:
+    """Give the folder of a version below ``cache_dir``, kept by cleaners of other processes meanwhile.
+
+    On leaving, folders of other versions are removed but for the newest, see ``remove_old_copies``.
+    """
+    folder = cache_dir / version
+    descriptor = _locked(folder)
+    try:
+        os.utime(folder)  # its time of use, by which old ones are told
+        yield folder
+    finally:
+        os.close(descriptor)  # and with it the lock
+    remove_old_copies(cache_dir, keep=version)
+
+
+def remove_old_copies(cache_dir: Path, *, keep: str, most: int = VERSIONS_KEPT) -> list[str]:
+    """Return the versions whose folders were removed: all but ``most``, those used last, and those being read.
+
+    ``keep`` stays whatever its age. Safe among processes.
+    """
+    folders = [path for path in cache_dir.iterdir() if path.is_dir() and path.name[0] != TEMPORARY_PREFIX]
+    folders.sort(key=lambda path: (path.name == keep, _used_at(path)), reverse=True)
+    removed = [path.name for path in folders[most:] if _remove(path)]
+    for leftover in cache_dir.glob(f"{TEMPORARY_PREFIX}*"):  # of a cleaner that was killed
+        shutil.rmtree(leftover, ignore_errors=True)
+    if removed:
+        logger.info("removed local copies of data versions %s", ", ".join(removed))
+    return removed
+
+
+def _locked(folder: Path) -> int:
+    """Return a descriptor of the folder, made where it is missing, with a shared lock on it."""
+    while True:
+        with translated_errors(str(folder)):
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+            except FileExistsError:  # a file, or a folder that a cleaner took away just now
+                if folder.is_file():
+                    raise
+                continue
+        with suppress(FileNotFoundError):
+            descriptor = os.open(folder, os.O_RDONLY)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_SH)
+                # a cleaner may have taken the folder away before we had the lock
+                if os.path.samestat(os.fstat(descriptor), folder.stat()):
+                    return descriptor
+            except BaseException:
+                os.close(descriptor)
+                raise
+            os.close(descriptor)
+
+
+def _remove(folder: Path) -> bool:
+    """Remove a folder unless somebody reads from it or has removed it; return whether we did."""
+    try:
+        descriptor = os.open(folder, os.O_RDONLY)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        away = folder.with_name(f"{TEMPORARY_PREFIX}{uuid.uuid4().hex}")
+        folder.rename(away)  # nobody finds half a version
+    except OSError:  # in use, or another cleaner was quicker
+        return False
+    finally:
+        os.close(descriptor)
+    shutil.rmtree(away, ignore_errors=True)
+    return True
+
+
+def _used_at(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except FileNotFoundError:
+        return 0.0

@@ -1,0 +1,119 @@
+"""Local copies of data versions: old ones leave, those being read stay, maps outlive their files."""
+
+import os
+import subprocess
+import sys
+import threading
+
+import numpy as np
+import pytest
+
+from recsys.cf.data.host_copies import VERSIONS_KEPT, host_copy, remove_old_copies
+from recsys.cf.data.npz import read_arrays, write_arrays
+from recsys.errors import StoreError
+
+
+def fill(cache, *versions):
+    for age, version in enumerate(reversed(versions)):
+        (cache / version).mkdir(parents=True)
+        (cache / version / "file").write_text(version)
+        os.utime(cache / version, (1e9 - age, 1e9 - age))
+
+
+def left(cache):
+    return sorted(path.name for path in cache.iterdir())
+
+
+def test_the_versions_used_last_stay(tmp_path):
+    fill(tmp_path, "v1", "v2", "v3", "v4", "v5")
+    with host_copy(tmp_path, "v1") as folder:
+        assert folder == tmp_path / "v1"
+        assert len(left(tmp_path)) == 5  # nothing leaves while a version is opened
+    assert left(tmp_path) == ["v1", "v4", "v5"]
+    assert VERSIONS_KEPT == 3
+    with host_copy(tmp_path, "v6"):
+        pass
+    assert left(tmp_path) == ["v1", "v5", "v6"]  # v1 was used after v4
+
+
+def test_the_version_asked_for_stays_however_old_its_time_is(tmp_path):
+    fill(tmp_path, "v1", "v2")
+    assert remove_old_copies(tmp_path, keep="v1", most=1) == ["v2"]
+    assert left(tmp_path) == ["v1"]
+
+
+def test_a_version_that_another_process_reads_stays(tmp_path):
+    fill(tmp_path, "v1", "v2", "v3", "v4")
+    reader = subprocess.Popen(
+        [
+            sys.executable,
+            "-c",
+            "import sys; from pathlib import Path\n"
+            "from recsys.cf.data.host_copies import host_copy\n"
+            "with host_copy(Path(sys.argv[1]), 'v1') as folder:\n"
+            "    print('reading', flush=True); sys.stdin.read(); print((folder / 'file').read_text())",
+            str(tmp_path),
+        ],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert reader.stdout.readline() == "reading\n"
+    os.utime(tmp_path / "v1", (1, 1))
+    assert remove_old_copies(tmp_path, keep="v4", most=2) == ["v2"]
+    assert left(tmp_path) == ["v1", "v3", "v4"]
+    assert reader.communicate("")[0] == "v1\n"
+    assert reader.returncode == 0
+
+
+def test_what_a_killed_cleaner_left_leaves(tmp_path):
+    fill(tmp_path, "v1")
+    (tmp_path / "~half").mkdir()
+    (tmp_path / "~half" / "file").write_text("x")
+    assert remove_old_copies(tmp_path, keep="v1") == []
+    assert left(tmp_path) == ["v1"]
+
+
+def test_a_removed_map_stays_readable(tmp_path):
+    fill(tmp_path, "v1", "v2")
+    write_arrays(tmp_path / "v1" / "a.npz", {"a": np.arange(5)})
+    mapped = read_arrays(tmp_path / "v1" / "a.npz")["a"]
+    assert remove_old_copies(tmp_path, keep="v2", most=1) == ["v1"]
+    assert mapped.tolist() == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("most", [0, 1])
+def test_openers_and_cleaners_at_once_never_lose_a_file_that_is_being_read(tmp_path, most):
+    """Each opener must find the folder it was given until it leaves it, whatever cleaners do."""
+    stop, failures = threading.Event(), []
+
+    def clean():
+        while not stop.is_set():
+            remove_old_copies(tmp_path, keep="none", most=most)
+
+    def read(version):
+        try:
+            for turn in range(150):
+                with host_copy(tmp_path, version) as folder:
+                    (folder / f"{turn}").write_text(version)
+                    assert (folder / f"{turn}").read_text() == version
+        except (OSError, AssertionError, StoreError) as error:
+            failures.append(error)
+
+    tmp_path.mkdir(exist_ok=True)
+    cleaners = [threading.Thread(target=clean) for _ in range(2)]
+    readers = [threading.Thread(target=read, args=(f"v{number}",)) for number in range(3)]
+    for thread in (*cleaners, *readers):
+        thread.start()
+    for thread in readers:
+        thread.join()
+    stop.set()
+    for thread in cleaners:
+        thread.join()
+    assert failures == []
+
+
+def test_a_place_that_cannot_be_written_is_told(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StoreError, match=r"file/v1: Not a directory"), host_copy(tmp_path / "file", "v1"):
+        pass
