@@ -14,8 +14,8 @@ from recsys.cf.sampling.dual import ADAPTIVE, KINDS, NO_NEGATIVE, Draws, first_u
 from recsys.cf.sampling.pools import NegativePools, user_chunks
 from recsys.types import FloatMatrix
 
-_ATTEMPTS = 4  # draws per candidate, before a user of so few unseen items does with fewer candidates
-_SLOTS = 2048  # counters reserved for one triplet, more than _ATTEMPTS times the most candidates
+ATTEMPTS = 4  # draws per candidate, before a user of so few unseen items does with fewer candidates
+SLOTS = 2048  # counters reserved for one triplet, more than ATTEMPTS times the most candidates
 
 
 def draw_adaptive(
@@ -79,8 +79,8 @@ def _draw(
 @nb.njit(nogil=True, fastmath=True, error_model="numpy", cache=True)
 def _best_unseen(is_seen: Any, row: Any, V: Any, candidates: Any, key: Any, t: Any) -> Any:
     best, best_score, found = np.int64(NO_NEGATIVE), np.float32(0.0), 0
-    for attempt in range(_ATTEMPTS * candidates):
-        bits = hash_bits(key, np.uint64(t) * np.uint64(_SLOTS) + np.uint64(attempt))
+    for attempt in range(ATTEMPTS * candidates):
+        bits = hash_bits(key, np.uint64(t) * np.uint64(SLOTS) + np.uint64(attempt))
         item = index_below(bits, len(is_seen))
         if is_seen[item]:
             continue
@@ -93,6 +93,6 @@ def _best_unseen(is_seen: Any, row: Any, V: Any, candidates: Any, key: Any, t: A
         if found == candidates:
             break
     if best < 0:
-        bits = hash_bits(key, np.uint64(t) * np.uint64(_SLOTS) + np.uint64(_SLOTS - 1))
+        bits = hash_bits(key, np.uint64(t) * np.uint64(SLOTS) + np.uint64(SLOTS - 1))
         best = np.int64(first_unseen(is_seen, index_below(bits, len(is_seen))))
     return best

@@ -18,8 +18,8 @@ MODES = {"uniform": 0, "popularity": 1, "hard_mixed": 2, "hard_merged": 3}
 KINDS = ("explicit", "implicit", "popularity", "uniform", "adaptive")
 _EXPLICIT, _IMPLICIT, _POPULARITY, _UNIFORM, ADAPTIVE = (np.int8(kind) for kind in range(5))
 NO_NEGATIVE = -1  # the user has seen every item
-_ATTEMPTS = 32  # draws before the sampler looks for an unseen item one by one
-_SLOTS = 64  # counters reserved for one triplet: 1 for the kind, _ATTEMPTS for draws
+ATTEMPTS = 32  # draws before the sampler looks for an unseen item one by one
+SLOTS = 64  # counters reserved for one triplet: 1 for the kind, ATTEMPTS for draws
 
 
 class Draws(NamedTuple):
@@ -83,7 +83,8 @@ def mark(is_seen: Any, items: Any, seen: Any) -> None:
 
 
 @nb.njit(inline="always", cache=True)
-def _choose_kind(mode: Any, ratio: Any, r: Any, n_explicit: Any, n_implicit: Any) -> Any:
+def choose_kind(mode: Any, ratio: Any, r: Any, n_explicit: Any, n_implicit: Any) -> Any:
+    """Return which kind of negative a triplet gets, by r in [0, 1) and what pools its user has."""
     if mode == 0:
         return _UNIFORM
     if mode == 1:
@@ -130,16 +131,16 @@ def _draw(
             implicit = implicit_indices[implicit_indptr[user] : implicit_indptr[user + 1]]
             mark(is_seen, seen_items, True)
             for t in range(positive_indptr[user] * samples, positive_indptr[user + 1] * samples):
-                counter = np.uint64(t) * np.uint64(_SLOTS)
+                counter = np.uint64(t) * np.uint64(SLOTS)
                 bits = hash_bits(key, counter)
-                kind = _choose_kind(mode, ratio, unit_float(bits), len(explicit), len(implicit))
+                kind = choose_kind(mode, ratio, unit_float(bits), len(explicit), len(implicit))
                 item = np.int64(NO_NEGATIVE)
                 if kind == _EXPLICIT:
                     item = np.int64(explicit[index_below(bits, len(explicit))])
                 elif kind == _IMPLICIT:
                     item = np.int64(implicit[index_below(bits, len(implicit))])
                 else:
-                    for attempt in range(1, _ATTEMPTS + 1):
+                    for attempt in range(1, ATTEMPTS + 1):
                         bits = hash_bits(key, counter + np.uint64(attempt))
                         slot = index_below(bits, n_items)
                         if kind == _POPULARITY and unit_float(bits) >= alias_threshold[slot]:
