@@ -21,6 +21,9 @@ RecsysError
  |    +-- ModelNotFound          no such model
  |    +-- ChampionChanged        somebody else promoted between decision and commit
  |    +-- ProtectedModel         refused: the model carries an alias or is in use
+ +-- EngineError                 exit 5: an engine beyond this process (Spark) failed
+ |    +-- EngineUnavailable      its cluster cannot be reached or lost its workers: retry makes sense
+ +-- RecallTooLow                exit 5: approximate lists miss too many items of the exact ones
  +-- TrainingError               exit 5
       +-- DivergedError          NaN, exploding norm, rising loss; says what to change
       +-- NotEnoughMemory        predicted need exceeds what is free; says the options
@@ -143,6 +146,24 @@ class ChampionChanged(RegistryError):
 
 class ProtectedModel(RegistryError):
     """Refused: the model carries an alias, or a run still uses it."""
+
+
+class EngineError(RecsysError):
+    """An engine beyond this process, such as a Spark cluster, failed at its work."""
+
+    exit_code = 5
+
+
+class EngineUnavailable(EngineError):
+    """The cluster of an engine cannot be reached, or lost its workers in the middle."""
+
+    retryable = True
+
+
+class RecallTooLow(RecsysError):
+    """Approximate lists miss more items of the exact ones than the configuration allows; nothing was published."""
+
+    exit_code = 5
 
 
 class TrainingError(RecsysError):

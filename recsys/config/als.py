@@ -6,6 +6,11 @@ from pydantic import Field, model_validator
 
 from recsys.config.section import Section
 
+NO_EMBEDDINGS_ON_SPARK = (
+    "Spark's ALS cannot start from embeddings (nor keep or be pulled to them): set bert.init to none or bpr and "
+    "bert.anchored and bert.freeze_first_iter to false, or runtime.engine.als to local"
+)
+
 
 class AlsConfig(Section):
     """ALS. ``preset: auto`` chooses the fields you do not set by trials on validation."""
@@ -25,6 +30,11 @@ class AlsConfig(Section):
         le=2,
         description="native: rows weigh regularization * (entries + unobserved_weight * size of the other "
         "side)^exponent, scaled so that the mean weight stays regularization; 0: all rows alike.",
+    )
+    regularization_counts: Literal["pairs", "positives"] = Field(
+        "pairs",
+        description="native: what regularization_exponent counts of a row. pairs: as above; positives: its liked "
+        "entries alone, which with exponent 1 is what engine spark solves.",
     )
     unobserved_weight: float = Field(
         1.0, gt=0, le=1, description="native: weight of a pair that was not observed; implicit has 1."
@@ -69,9 +79,27 @@ class AlsConfig(Section):
             if self.regularization == 0:
                 return "solver native needs regularization > 0; solver implicit takes 0"
             return None
-        for name, plain in (("regularization_exponent", 0.0), ("unobserved_weight", 1.0)):
+        for name, plain in (
+            ("regularization_exponent", 0),
+            ("unobserved_weight", 1),
+            ("regularization_counts", "pairs"),
+        ):
             if getattr(self, name) != plain:
-                return f"{name} other than {plain:g} needs solver native"
+                return f"{name} other than {plain} needs solver native"
         if self.preference == "continuous":
             return "preference continuous needs solver native; implicit knows threshold and binary"
         return None
+
+    def spark_problem(self) -> str | None:
+        """Return what Spark's ALS cannot do of this section and what to change, or None."""
+        if self.solver != "implicit":
+            return (
+                f"engine spark has a solver of its own, not {self.solver}: leave als.solver at implicit (and with it "
+                "regularization_exponent, unobserved_weight and preference continuous at what they are), or set "
+                "runtime.engine.als to local"
+            )
+        if self.use_gpu == "true":
+            return "engine spark trains on CPUs: set als.use_gpu to auto or false, or runtime.engine.als to local"
+        if self.regularization == 0:
+            return "engine spark needs als.regularization > 0"
+        return self.solver_problem()

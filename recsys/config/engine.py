@@ -20,7 +20,7 @@ class EngineConfig(Section):
         "local", description="local: our kernel on one machine; torchrec: tables sharded over processes."
     )
     hybrid: Literal["local", "torchrec"] = Field(
-        "local", description="local: torch on one machine; torchrec: tables sharded over processes."
+        "local", description="local: torch on one machine; torchrec is refused for now: see docs/torchrec.md."
     )
     recommend: Literal["local", "spark"] = Field(
         "local", description="Top lists of all users; both give the same lists."
@@ -53,6 +53,11 @@ class SparkConfig(Section):
         description="Directory that driver and executors see at the same path, for checkpoints and staged rows; "
         "None: a temporary one, enough for executors on this machine.",
     )
+    driver_host: str | None = Field(
+        None,
+        description="Name or address of this host as executors reach it, for hosts with several networks; None: "
+        "its own name.",
+    )
     driver_memory: str = Field("2g", pattern=r"^\d+[kmgt]$", description="Memory of the driver's Java.")
     executor_memory: str = Field("1g", pattern=r"^\d+[kmgt]$", description="Memory of each executor's Java.")
     partitions: int | None = Field(
@@ -72,18 +77,31 @@ class TorchRecConfig(Section):
     python: str | None = Field(
         None, description="Python of the environment with the extra torchrec; None: the one that runs this."
     )
-    batch_size: int = Field(
-        4096, ge=1, description="Triplets per step of all ranks together; part of the result."
+    batch_size: int | None = Field(
+        None,
+        ge=1,
+        description="Triplets per step of all ranks together; part of the result. None: by the number of items.",
     )
-    hosts: int = Field(1, ge=1, description="Hosts that torchrun joins; each starts the same command.")
+    hosts: int = Field(
+        1,
+        ge=1,
+        description="Hosts that torchrun joins; on the others you start the command that the log names.",
+    )
     rendezvous: str | None = Field(
         None, description="host:port where the ranks of several hosts meet; None: this host alone."
+    )
+    shared_directory: str | None = Field(
+        None,
+        description="Directory that all hosts see at the same path, for what ranks read and write; None: a "
+        "temporary one, enough for one host.",
     )
 
     @model_validator(mode="after")
     def _hosts_can_meet(self) -> "TorchRecConfig":
         if self.hosts > 1 and self.rendezvous is None:
             raise ValueError("torchrec.hosts above 1 needs torchrec.rendezvous, host:port of the first host")
+        if self.hosts > 1 and self.shared_directory is None:
+            raise ValueError("torchrec.hosts above 1 needs torchrec.shared_directory, seen by every host")
         return self
 
 
@@ -95,7 +113,14 @@ class RecommendConfig(Section):
         "exact",
         description="exact: every score is computed; hnsw (extra ann): an approximate index, its recall measured.",
     )
-    rows_per_file: int = Field(1_000_000, ge=1, description="Users in one Parquet file of the result.")
+    rows_per_file: int = Field(
+        250_000,
+        ge=1,
+        description="Users in one Parquet file of the result: bounds the memory, and is a task of Spark.",
+    )
+    keep_sets: int = Field(
+        3, ge=1, description="Finished sets of the same settings that `recsys recommendations gc` keeps."
+    )
     hnsw_m: int = Field(32, ge=2, le=512, description="hnsw: links per item.")
     hnsw_ef_construction: int = Field(200, ge=1, description="hnsw: candidates while the index is built.")
     hnsw_ef_search: int = Field(200, ge=1, description="hnsw: candidates while it is asked.")

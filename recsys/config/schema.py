@@ -4,6 +4,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
+from recsys.config.als import NO_EMBEDDINGS_ON_SPARK
 from recsys.config.als import AlsConfig as AlsConfig
 from recsys.config.bert import BertConfig as BertConfig
 from recsys.config.engine import EngineConfig as EngineConfig
@@ -148,6 +149,17 @@ class EvaluationConfig(Section):
     )
     bootstrap_resamples: int = Field(2000, ge=1000, description="Resamples of the paired bootstrap.")
     confidence_level: float = Field(0.95, gt=0.5, lt=1, description="Level of all intervals.")
+    max_scores: int = Field(
+        1_000_000_000,
+        ge=1,
+        description="Users x items scored for the score range and for each look at validation; where there are more, "
+        "a seeded sample of users is, 2,000 at least.",
+    )
+    max_users: int | None = Field(
+        None,
+        ge=1,
+        description="Test users that models are measured on: a seeded sample of so many; None: all of them.",
+    )
     score_range_exact_samples: int = Field(
         50_000_000, ge=1000, description="Scores up to which percentiles are exact; beyond, a histogram."
     )
@@ -251,11 +263,29 @@ class TrainingConfig(Section):
     runtime: RuntimeConfig = RuntimeConfig()
 
     @model_validator(mode="after")
+    def _spark_can_train_als(self) -> "TrainingConfig":
+        if self.runtime.engine.als == "spark" and "als" in self.runtime.models:
+            if problem := self.als.spark_problem():
+                raise ValueError(f"als: {problem}")
+            if self.bert.starts("als") or self.bert.anchored:
+                raise ValueError(NO_EMBEDDINGS_ON_SPARK)
+        return self
+
+    @model_validator(mode="after")
     def _gated_metrics_are_measured(self) -> "TrainingConfig":
         for name in ("metric", "choose_by"):
             k = int(getattr(self.promotion, name).split("@")[1])
             if k not in self.evaluation.k_values:
                 raise ValueError(f"promotion.{name} needs cutoff {k}, add it to evaluation.k_values")
+        return self
+
+    @model_validator(mode="after")
+    def _engines_can_train_the_models(self) -> "TrainingConfig":
+        if self.runtime.engine.hybrid == "torchrec" and "hybrid" in self.runtime.models:
+            raise ValueError(
+                "the model hybrid has no engine torchrec yet (its Adam has no counterpart in TorchRec's CPU kernels): "
+                "set runtime.engine.hybrid to local, or take hybrid out of runtime.models"
+            )
         return self
 
     @model_validator(mode="after")

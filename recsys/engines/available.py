@@ -1,5 +1,6 @@
 """Whether an engine can be started from this process: its packages and what they need are here."""
 
+import os
 import shutil
 from importlib.util import find_spec
 
@@ -9,7 +10,8 @@ from recsys.config.schema import TrainingConfig
 def engine_is_installed(engine: str, config: TrainingConfig) -> bool:
     """Return whether this process could start ``engine`` ("local", "spark" or "torchrec"); imports nothing."""
     if engine == "spark":
-        return find_spec("pyspark") is not None and shutil.which("java") is not None
+        packages = all(find_spec(name) is not None for name in ("pyspark", "pyarrow"))
+        return packages and ("JAVA_HOME" in os.environ or shutil.which("java") is not None)
     if engine == "torchrec":
         return config.torchrec.python is not None or find_spec("torchrec") is not None
     return True

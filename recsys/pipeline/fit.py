@@ -1,45 +1,29 @@
 """The training stage of one model: settings chosen, fit with checkpoints, factors left in the store."""
 
 import logging
-import time
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from functools import cache
 from typing import Any
 
-import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from recsys.cf.data.dataset import InteractionDataset
-from recsys.cf.embeddings.align import AlignedEmbeddings
-from recsys.cf.embeddings.load import aligned_embeddings
-from recsys.cf.evaluation.evaluate import validate as validate_factors
-from recsys.cf.models.als_train import train_als
-from recsys.cf.models.base import FitControl, FitResult, Validate, utc_now
-from recsys.cf.models.bpr import fit_bpr
+from recsys.cf.models.base import FitResult, utc_now
 from recsys.cf.models.checkpoint import StoreCheckpoints
-from recsys.cf.models.hybrid import fit_hybrid
 from recsys.cf.models.threads import ThreadShares, use_compiled_threads
-from recsys.cf.sampling.pools import build_pools
-from recsys.cf.tuning.auto import Choice, choose_settings, search_space
+from recsys.cf.tuning.auto import Choice
 from recsys.config.settings import available_threads
-from recsys.errors import DivergedError, NotEnoughMemory, TrainingTimeout
 from recsys.pipeline.content import content_facts
-from recsys.pipeline.embedding_start import EmbeddingStart, without_embeddings
 from recsys.pipeline.fit_files import get_factors, put_factors
-from recsys.pipeline.lineage import last_settings
-from recsys.pipeline.memory_check import require_memory_of_run
+from recsys.pipeline.fitter import FitProgress as FitProgress
+from recsys.pipeline.fitter import Fitter
 from recsys.pipeline.run import RunReference, load_dataset
-from recsys.pipeline.warm import load_warm_start, newest_model
-from recsys.rng import derive_name
+from recsys.pipeline.spark_fit import stage_session
 from recsys.storage.documents import read_document, write_once
-from recsys.types import Factors, HistoryRow, Json
+from recsys.types import Factors, Json
 
-# Called with the model, whether this is a trial of the search, and the row.
-FitProgress = Callable[[str, bool, HistoryRow], None]
-_TRIAL_EPOCHS = 20  # ranks settings of BPR; ALS trials are whole fits
 RANDOM_START = "random_start"  # below a model's prefix: the fit that used no embeddings
-_VALIDATION_CUTOFF = 10  # of the metric that early stopping and the search watch
 logger = logging.getLogger(__name__)
 
 
@@ -74,9 +58,9 @@ def fit_model(
     store, prefix = run.open_store(), f"{run.prefix}/{model}"
     data = load_dataset(run)
     shares = _thread_shares(run.config.runtime.threads or available_threads())
-    with shares.join():
+    with shares.join(), stage_session(run, model):
         started_at = utc_now()
-        fitter = _Fitter(run, model, data, cancelled, shares, on_progress)
+        fitter = Fitter(run, model, data, cancelled, shares, on_progress)
         choice = fitter.choose()
         checkpoints = StoreCheckpoints(store, f"{prefix}/checkpoints", fitter.identity(choice))
         result = fitter.fit(choice.settings, trial=False, checkpoints=checkpoints)
@@ -123,140 +107,14 @@ def fit_settings(
 ) -> FitResult:
     """Return one fit of the run's own settings on ``data``: no search, no checkpoint, nothing written."""
     use_compiled_threads(shares.share())
-    return _Fitter(run, model, data, cancelled, shares, on_progress).fit({}, trial=False)
+    return Fitter(run, model, data, cancelled, shares, on_progress).fit({}, trial=False)
 
 
 def chosen_settings(
     run: RunReference, model: str, data: InteractionDataset, shares: ThreadShares
 ) -> Mapping[str, Any]:
     """Return what a night of this run would choose for the fields left to the search; kept below its prefix."""
-    return _Fitter(run, model, data, lambda: False, shares, None).choose().settings
-
-
-class _Fitter:
-    """Runs trials and the final fit of one model on the same data with the same thread share."""
-
-    def __init__(
-        self,
-        run: RunReference,
-        model: str,
-        data: InteractionDataset,
-        cancelled: Callable[[], bool],
-        shares: ThreadShares,
-        on_progress: FitProgress | None,
-    ) -> None:
-        self.run, self.model, self.data = run, model, data
-        self.config = run.section(model)
-        self.cancelled, self.shares, self.on_progress = cancelled, shares, on_progress
-        self.warm_from: str | None = None
-        self.deadline = time.monotonic() + run.config.runtime.timeout_minutes * 60
-        held_out = data.held_out("validation")
-        self.validation_users = int(np.count_nonzero(held_out.counts()))
-        self.validate: Validate | None = None
-        if self.validation_users:
-            seen = data.user_seen_train
-            self.validate = lambda factors: validate_factors(factors, held_out, seen, _VALIDATION_CUTOFF)
-        if model in ("bpr", "hybrid"):
-            self.pools = build_pools(
-                data.X_train_binary, data.user_seen_train, data.user_hard_neg_train, data.item_popularity
-            )
-        self.content: AlignedEmbeddings | None = None
-        if model == "hybrid":
-            self.content = aligned_embeddings(run.open_store(), data, run.config.bert)
-        self.starts = EmbeddingStart(run, model, data)
-        require_memory_of_run(run, data, self.content.dimensions if self.content else 0)
-
-    def choose(self) -> Choice:
-        """Return the settings of the night, from an earlier attempt of this run if there was one."""
-        store, key = self.run.open_store(), f"{self.run.prefix}/{self.model}/settings.json"
-        kept = read_document(store, key, required=("settings", "trials", "note", "warm_from"))
-        if kept is None:
-            use_compiled_threads(self.shares.share())
-            choice = choose_settings(
-                search_space(self.model),
-                self.run.searched[self.model],
-                last_settings(store, self.model),
-                self.validation_users,
-                lambda settings: self.fit(settings, trial=True),
-            )
-            kept = write_once(
-                store,
-                key,
-                {
-                    "settings": dict(choice.settings),
-                    "trials": list(choice.trials),
-                    "note": choice.note,
-                    "warm_from": self._warm_from(),
-                },
-            )
-        self.warm_from = kept["warm_from"]
-        return Choice(kept["settings"], tuple(kept["trials"]), kept["note"])
-
-    def _warm_from(self) -> str | None:
-        warm = self.model == "bpr" and self.config.warm_start
-        return newest_model(self.run, self.model) if warm else None
-
-    def identity(self, choice: Choice) -> str:
-        """Return a name of everything the final fit depends on."""
-        config = self.config.model_copy(update=dict(choice.settings)).model_dump_json()
-        shape = (self.data.content_hash, self.data.n_users, self.data.n_items)
-        content = [facts["sha256"]] if (facts := content_facts(self.content)) else []
-        seed, start = self.run.config.runtime.seed, self.starts.identity()
-        return derive_name(config, seed, self.warm_from, *shape, *content, *start)
-
-    def fit(
-        self, settings: Mapping[str, Any], *, trial: bool, checkpoints: StoreCheckpoints | None = None
-    ) -> FitResult:
-        """Return a fit with these settings on top of the configuration, shorter for a trial."""
-        seed = self.run.config.runtime.seed
-        watch = self.on_progress
-        control = FitControl(
-            on_progress=(lambda row: watch(self.model, trial, row)) if watch else None,
-            cancelled=self.cancelled,
-            threads=self.shares.share,
-            deadline=self.deadline,
-            checkpoints=checkpoints,
-        )
-        config = self.config.model_copy(update=dict(settings))
-        items = self.starts.items(config.factors)
-        if self.model == "als":
-            return train_als(
-                self.data.X_train_confidence,
-                self.data.X_train_binary,
-                config,
-                seed=seed,
-                items=items,
-                anchored=self.run.config.bert.anchored,
-                freeze_first_iter=self.run.config.bert.freeze_first_iter,
-                validate=self.validate,
-                control=control,
-            )
-        if self.content:
-            return fit_hybrid(
-                self.pools, self.content, config, seed=seed, validate=self.validate, control=control
-            )
-        if trial:
-            config = config.model_copy(update={"epochs": min(config.epochs, _TRIAL_EPOCHS)})
-        warm = None if trial or not self.warm_from else load_warm_start(self.run, self.warm_from, self.data)
-        return fit_bpr(
-            self.pools, config, seed=seed, warm=warm, items=items, validate=self.validate, control=control
-        )
-
-    def fit_random_start(self, settings: Mapping[str, Any]) -> Factors | None:
-        """Return the factors of the same settings from a random start, to tell what embeddings gained.
-
-        None where no embeddings were used, ``bert.compare_random`` is off, or last night's factors counted too.
-        """
-        if not self.starts.to_compare or self.warm_from:
-            return None
-        run = without_embeddings(self.run, self.model, settings)
-        try:
-            plain = _Fitter(run, self.model, self.data, self.cancelled, self.shares, None)
-            plain.deadline = self.deadline
-            return plain.fit({}, trial=False).factors
-        except (DivergedError, NotEnoughMemory, TrainingTimeout) as error:  # nobody serves it: go on without
-            logger.warning("%s from a random start, for comparison: %s", self.model, error)
-            return None
+    return Fitter(run, model, data, lambda: False, shares, None).choose().settings
 
 
 @cache
@@ -265,7 +123,7 @@ def _thread_shares(total: int) -> ThreadShares:
     return ThreadShares(total)
 
 
-def _facts(fitter: _Fitter, choice: Choice, result: FitResult) -> Json:
+def _facts(fitter: Fitter, choice: Choice, result: FitResult) -> Json:
     config = fitter.config.model_copy(update=dict(choice.settings))
     return {
         "model": fitter.model,
@@ -275,7 +133,7 @@ def _facts(fitter: _Fitter, choice: Choice, result: FitResult) -> Json:
         "trials": list(choice.trials),
         "search_note": choice.note,
         "history": [dict(row) for row in result.history],
-        "iterations": len(result.history),
+        "iterations": result.n_steps,
         "best_iteration": result.best_iteration,
         "stopped_early": result.stopped_early,
         "fit_seconds": result.seconds,

@@ -121,6 +121,14 @@ def check_dask(words: Sequence[str]) -> None:
     check_pip(["train-cf[dask]"])
 
 
+def check_spark_class(words: Sequence[str]) -> None:
+    """Fail unless the class is one of Spark's daemons, and the extra that brings the program exists."""
+    assert words[0] in [f"org.apache.spark.deploy.{one}" for one in ("master.Master", "worker.Worker")], (
+        words[0]
+    )
+    check_pip(["train-cf[spark]"])
+
+
 def nothing(words: Sequence[str]) -> None:
     """Check nothing: the shell's own."""
 
@@ -134,6 +142,7 @@ CHECKS: Mapping[str, Callable[[Sequence[str]], None]] = {
     "pip": check_pip,
     "docker": check_files,
     "dask": check_dask,
+    "spark-class": check_spark_class,
     **dict.fromkeys(_PYTHON, check_python),
     **dict.fromkeys(
         ("cd", "git", "cp", "source", "mkdir", "kill", "curl", "aws", "hadolint", "crontab"), nothing

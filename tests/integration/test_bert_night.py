@@ -206,7 +206,7 @@ def test_memory_that_only_the_comparison_lacks_costs_no_trained_model(shop, monk
         if len(asked) > 1:
             raise NotEnoughMemory("none left")
 
-    monkeypatch.setattr("recsys.pipeline.fit.require_memory_of_run", refuse_the_second)
+    monkeypatch.setattr("recsys.pipeline.fitter.require_memory_of_run", refuse_the_second)
     result = night(shop, "runtime.models=[als]", "bert.init=als", "als.iterations=5")
     assert len(asked) == 2
     assert result["models"]["als"]["metrics"]["recall@10"] > 0

@@ -15,7 +15,7 @@ import pytest
 
 from recsys.cf.data.prepare import prepare
 from recsys.config.load import load_config
-from recsys.pipeline import fit
+from recsys.pipeline import fitter
 from recsys.pipeline.nightly import run_nightly
 from recsys.registry.catalogue import Registry
 from recsys.storage.local import LocalStore
@@ -81,13 +81,13 @@ def month(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(os, "fsync", lambda _: None)  # nothing here is about a power cut, and a disk is slow
         for model, trainer in (("als", "train_als"), ("bpr", "fit_bpr")):
-            real = getattr(fit, trainer)
+            real = getattr(fitter, trainer)
 
             def planted(*arguments, model=model, real=real, **options):
                 result, how = real(*arguments, **options), plan.get((night, model))
                 return spoilt(result, how) if how else result
 
-            patch.setattr(fit, trainer, planted)
+            patch.setattr(fitter, trainer, planted)
         for night in range(1, NIGHTS + 1):
             tonight = OPENED + timedelta(days=HISTORY_DAYS + night)
             rows.filter(pl.col("timestamp") < tonight).write_parquet(place / "reviews.parquet")

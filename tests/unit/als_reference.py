@@ -74,10 +74,32 @@ def dense_of(user_items, config, preferences=None, prior=None):
         (observed.sum(axis) + config.unobserved_weight * others.sum()) ** config.regularization_exponent
         for axis, others in ((1, items), (0, users))
     ]
-    mean = np.concatenate([sizes[0][users], sizes[1][items]]).mean() if users.any() else 1.0
+    counted = [users, items]
+    if config.regularization_counts == "positives":
+        liked = [(values > 0).sum(axis) for axis in (1, 0)]
+        sizes = [np.maximum(one, 1.0) ** config.regularization_exponent for one in liked]
+        counted = [one > 0 for one in liked]
+    chosen = np.concatenate([size[rows] for size, rows in zip(sizes, counted, strict=True)])
+    mean = chosen.mean() if len(chosen) else 1.0
     zeros = [np.zeros((n, config.factors)) for n in values.shape]
     priors = (prior.user_means, prior.item_means) if prior else (None, None)
     pulled = [zero if one is None else one.astype(float) for zero, one in zip(zeros, priors, strict=True)]
     if not users.any():
         sizes = [np.ones(n) for n in values.shape]
     return Dense(C, P, *(config.regularization * size / mean for size in sizes), *pulled)
+
+
+def rated_matrices(n_users=200, n_items=60):
+    """Return (confidence in 1..6, positives): some liked pairs have confidence 1, one user and item have none."""
+    pattern = interactions(n_users, n_items, 9)
+    random = np.random.default_rng(5)
+    confidence = csr_matrix(
+        (random.integers(1, 7, pattern.nnz).astype(np.float32), pattern.indices, pattern.indptr),
+        pattern.shape,
+    )
+    liked = random.random(pattern.nnz) < 0.8
+    positives = csr_matrix(
+        (liked.astype(np.float32), pattern.indices, pattern.indptr), pattern.shape, copy=True
+    )
+    positives.eliminate_zeros()
+    return confidence, positives

@@ -19,6 +19,7 @@ from recsys.types import Factors
 OPTIONS = [
     {},
     {"regularization_exponent": 1.0, "unobserved_weight": 0.3},
+    {"regularization_exponent": 1.0, "regularization_counts": "positives"},
     {"regularization_exponent": 0.5, "unobserved_weight": 0.1, "prior": True},
     {"prior": True, "continuous": True},
     {"unobserved_weight": 0.01, "continuous": True, "regularization_exponent": 1.5},
@@ -202,6 +203,10 @@ def test_freeze_first_iter_solves_users_only():
         ({"solver": "implicit", "preference": "continuous"}, "preference continuous needs solver native"),
         ({"solver": "implicit", "regularization_exponent": 1.0}, "regularization_exponent other than 0"),
         ({"solver": "implicit", "unobserved_weight": 0.5}, "unobserved_weight other than 1"),
+        (
+            {"solver": "implicit", "regularization_counts": "positives"},
+            "regularization_counts other than pairs",
+        ),
     ],
 )
 def test_what_a_solver_cannot_do_is_refused_with_the_way_out(settings, sentence):

@@ -22,10 +22,22 @@ from recsys.cf.models.item_start import ItemStart
 from recsys.cf.models.memory import peak_memory_bytes
 from recsys.cf.models.threads import use_compiled_threads
 from recsys.config.schema import AlsConfig
-from recsys.errors import TrainingError
-from recsys.types import Factors, FloatMatrix, HistoryRow
+from recsys.errors import ConfigError, TrainingError
+from recsys.types import MAX_INT32_ENTRIES, Factors, FloatMatrix, HistoryRow
 
 logger = logging.getLogger(__name__)
+
+
+def refuse_wide_indices(n_interactions: int) -> None:
+    """Raise ConfigError when there are more interactions than the library's 32-bit positions can count.
+
+    It takes 64-bit indices, but is reported to hang with them (its issue 380).
+    """
+    if n_interactions > MAX_INT32_ENTRIES:
+        raise ConfigError(
+            f"als: {n_interactions} interactions are more than `implicit` is known to handle "
+            f"({MAX_INT32_ENTRIES}); set als.solver native, runtime.engine.als spark, or data.max_users"
+        )
 
 
 class _EnoughIterations(Exception):
@@ -75,17 +87,19 @@ class _AlsFit:
         validate: Validate | None,
         control: FitControl,
     ) -> None:
+        refuse_wide_indices(user_items.nnz)
         self.user_items, self.config, self.control = user_items, config, control
         self.record = FitRecord(config.iterations, config, validate, control)
         self.device = choose_device("false" if freeze_first_iter else config.use_gpu)
         self.start = als_start_factors(*user_items.shape, config.factors, seed, items)
-        self.frozen = freeze_first_iter
+        self.frozen_items = self.start.item_factors.copy() if freeze_first_iter else None
 
     def run(self) -> FitResult:
         checkpoint = self.record.checkpoint
         if checkpoint is not None:
             self.start = Factors(*(checkpoint.arrays[name] for name in ("user_factors", "item_factors")))
             logger.info("ALS goes on after iteration %d", checkpoint.iteration)
+            self.frozen_items = None  # past the first iteration
         latest = self._iterate()
         return self.record.result(lambda: self._served(latest), self.device)
 
@@ -112,7 +126,10 @@ class _AlsFit:
             use_gpu=self.device == "gpu",
             **({} if self.device == "gpu" else {"num_threads": self.control.threads()}),
         )
-        U, V = self.start.user_factors, self.start.item_factors
+        U, V = (
+            np.require(matrix, requirements="W")  # the library writes into them; a checkpoint's are read-only
+            for matrix in (self.start.user_factors, self.start.item_factors)
+        )
         # the library checks no shapes: a wrong one reads out of bounds
         if (len(U), len(V)) != self.user_items.shape:
             raise TrainingError(f"factors {len(U)} x {len(V)} do not fit a matrix of {self.user_items.shape}")
@@ -120,8 +137,8 @@ class _AlsFit:
             import implicit.gpu
 
             model.user_factors, model.item_factors = implicit.gpu.Matrix(U), implicit.gpu.Matrix(V)
-        else:  # the library writes into the arrays it is given
-            model.user_factors, model.item_factors = U.copy(), V.copy()
+        else:
+            model.user_factors, model.item_factors = U, V
         return model
 
     def _latest(self) -> Factors:
@@ -135,8 +152,9 @@ class _AlsFit:
         threads = self.control.threads()
         use_compiled_threads(threads)
         iteration = len(self.record.rows) + 1
-        if self.frozen and iteration == 1:  # the library has no way to solve users alone
-            self.model.item_factors[:] = self.start.item_factors
+        if self.frozen_items is not None:  # the library has no way to solve users alone
+            self.model.item_factors[:] = self.frozen_items
+            self.frozen_items = None
         latest = self._latest()
         row: HistoryRow = {
             "iteration": iteration,

@@ -7,7 +7,9 @@ c = |value| is the confidence, p the preference, a the weight of unobserved pair
 2008, what `implicit` solves). Frequency-scaled regularization (Rendle et al. 2021, "Revisiting the Performance
 of iALS on Item Recommendation Benchmarks"): l_r = lambda (entries of r + a size of the other side)^nu / z,
 where z is the mean of the numerator's power over all users and items with entries. So the mean weight of a row
-is lambda at every nu, and a lambda that is good at one is a fair first guess at another.
+is lambda at every nu, and a lambda that is good at one is a fair first guess at another. What a row's size is
+can also be its number of liked entries alone (``regularization_counts: positives``): with nu = 1 that is the
+objective of Spark's ALS, see ``als_spark``.
 
 A row without any entry tells nothing: its pairs do not count as unobserved ones, and it equals its prior mean
 (zero without a prior). Without priors the optimum is the same either way.
@@ -22,7 +24,7 @@ from scipy.sparse import csr_matrix
 
 from recsys.config.schema import AlsConfig
 from recsys.errors import TrainingError
-from recsys.types import FloatMatrix
+from recsys.types import FloatMatrix, index_type
 
 _PARTS = 128  # ranges of rows that threads share; more than any machine's threads, less than costs overhead
 _LARGEST_DUAL = 128
@@ -100,11 +102,15 @@ def build_objective(
         raise TrainingError(f"{len(liked)} preferences do not fit {len(values)} interactions")
     weights = confidence - np.float32(config.unobserved_weight)
     targets = confidence * liked
-    entry = np.arange(len(values))
+    entry: Any = np.arange(len(values), dtype=index_type(len(values)))
     by_item = csr_matrix((entry, user_items.indices, user_items.indptr), user_items.shape).tocsc()
     order = by_item.data
     user_counts, item_counts = (np.diff(one.indptr).astype(np.int64) for one in (user_items, by_item))
     of_users, of_items = _regularization(user_counts, item_counts, config)
+    if config.regularization_counts == "positives":
+        of_users, of_items = positives_regularization(
+            positive_counts(user_items), config.regularization, config.regularization_exponent
+        )
     return Objective(
         _side(user_items, user_counts, weights, targets, of_users, config.factors),
         _side(by_item, item_counts, weights[order], targets[order], of_items, config.factors),
@@ -129,6 +135,33 @@ def _regularization(
     return users, items
 
 
+def positive_counts(user_items: csr_matrix) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the number of liked entries (values above 0) of each user and of each item."""
+    liked = user_items.data > 0
+    before = np.concatenate([[0], np.cumsum(liked, dtype=np.int64)])
+    of_items = np.bincount(user_items.indices[liked], minlength=user_items.shape[1])
+    return np.diff(before[user_items.indptr]), of_items.astype(np.int64)
+
+
+def positives_regularization(
+    counts: tuple[NDArray[np.int64], NDArray[np.int64]], regularization: float, exponent: float = 1.0
+) -> tuple[Floats, Floats]:
+    """Return l_r = regularization * positives^exponent / its mean over rows with positives, float32 for both sides.
+
+    A row without positives weighs as much as one with a single one: its optimum is zero at any weight.
+    """
+    sizes = [np.maximum(one, 1).astype(np.float64) ** exponent for one in counts]
+    scale = regularization / mean_of_rows(counts, exponent)
+    users, items = ((size * scale).astype(np.float32) for size in sizes)
+    return users, items
+
+
+def mean_of_rows(counts: tuple[NDArray[np.int64], NDArray[np.int64]], exponent: float = 1.0) -> float:
+    """Return the mean of counts^exponent over users and items whose count is not zero; 1 where there are none."""
+    counted = np.sort(np.concatenate([one[one > 0] for one in counts]))  # the order of rows changes no bit
+    return float(np.mean(counted.astype(np.float64) ** exponent)) if len(counted) else 1.0
+
+
 def _side(
     matrix: Any,
     counts: NDArray[np.int64],
@@ -144,7 +177,7 @@ def _side(
     part = np.repeat(np.arange(_PARTS), np.diff(bounds))
     return Side(
         indptr=matrix.indptr.astype(np.int64),
-        indices=matrix.indices.astype(np.int32),
+        indices=matrix.indices.astype(np.int32, copy=False),
         weights=weights,
         targets=targets,
         regularization=regularization,

@@ -6,10 +6,12 @@ from recsys.cf.models.als import fit_als
 from recsys.cf.models.als_confidence import continuous_preferences, scale_confidence
 from recsys.cf.models.als_native import fit_als_native
 from recsys.cf.models.als_objective import Prior
+from recsys.cf.models.als_spark_rows import TrainRows
 from recsys.cf.models.als_start import INIT_NORM
 from recsys.cf.models.base import FitControl, FitResult, Validate
 from recsys.cf.models.item_start import ItemStart
-from recsys.config.schema import AlsConfig
+from recsys.config.als import NO_EMBEDDINGS_ON_SPARK
+from recsys.config.schema import AlsConfig, SparkConfig
 from recsys.errors import ConfigError
 
 
@@ -24,8 +26,10 @@ def train_als(
     freeze_first_iter: bool = False,
     validate: Validate | None = None,
     control: FitControl | None = None,
+    spark: SparkConfig | None = None,
+    rows: TrainRows | None = None,
 ) -> FitResult:
-    """Return the fit of ``config.solver``; see ``fit_als`` and ``fit_als_native``.
+    """Return the fit of ``config.solver``, or of Spark; see ``fit_als``, ``fit_als_native`` and ``fit_als_spark``.
 
     Args:
         confidence: (n_users, n_items), values in [1, 6].
@@ -37,9 +41,19 @@ def train_als(
         freeze_first_iter: keep the start of V through the first iteration.
         validate: measures factors on validation.
         control: progress, cancellation, threads, checkpoints.
+        spark: train on this cluster, by Spark's own solver.
+        rows: where Spark's executors read the same interactions; None: the matrices are given to them.
 
     Raises ConfigError when the solver cannot do what is asked; else as the solvers do.
     """
+    if spark is not None:
+        if items is not None or anchored or freeze_first_iter:
+            raise ConfigError(f"als: {NO_EMBEDDINGS_ON_SPARK}")
+        from recsys.cf.models.als_spark import fit_als_spark  # only where Spark is wanted
+
+        return fit_als_spark(
+            confidence, positives, config, spark, seed=seed, rows=rows, validate=validate, control=control
+        )
     problem = config.solver_problem()
     if anchored and config.solver != "native":
         problem = "bert.anchored needs solver native"

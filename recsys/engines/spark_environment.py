@@ -1,0 +1,162 @@
+"""What must be there before Spark starts: its package, Java, a cluster that answers, and the right settings."""
+
+import importlib.util
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import recsys
+from recsys.config.engine import SparkConfig
+from recsys.errors import ConfigError, EngineUnavailable
+
+OLDEST_JAVA = 17
+DIRECTORY_SETTING = "spark.recsys.directory"
+_CONNECT_SECONDS = 5.0
+_STANDALONE = re.compile(r"spark://(?P<hosts>.+)")
+_LOOPBACK = ("127.", "localhost", "[::1]")
+_JAVA_VERSION = re.compile(r'version "(\d+)')
+
+
+def require_spark() -> None:
+    """Raise ConfigError unless pyspark, pyarrow and Java 17 or newer are on this machine."""
+    missing = [name for name in ("pyspark", "pyarrow") if importlib.util.find_spec(name) is None]
+    if missing:
+        raise ConfigError(
+            f"the engine spark needs {' and '.join(missing)}: pip install 'train-cf[spark]', and Java {OLDEST_JAVA}"
+        )
+    version = _java_version()
+    if version < OLDEST_JAVA:
+        raise ConfigError(f"the engine spark needs Java {OLDEST_JAVA} or newer; {_java()} is Java {version}")
+
+
+def is_local(master: str) -> bool:
+    """Return whether the driver's own Java does all the work: no cluster, no executor processes."""
+    return re.fullmatch(r"local(\[.*\])?", master) is not None
+
+
+def is_on_this_machine(master: str) -> bool:
+    """Return whether everything talks over loopback: ``local[...]``, or a standalone master there."""
+    standalone = _STANDALONE.fullmatch(master)
+    return is_local(master) or (standalone is not None and standalone["hosts"].startswith(_LOOPBACK))
+
+
+def require_cluster(config: SparkConfig) -> None:
+    """Refuse, before Java starts, a cluster that cannot work.
+
+    Raises:
+        ConfigError: a cluster on other machines without ``shared_directory``.
+        EngineUnavailable: no master of a standalone cluster takes connections.
+    """
+    if config.shared_directory is None and not is_on_this_machine(config.master):
+        raise ConfigError(
+            f"spark.master {config.master} is not this machine, so spark.shared_directory is needed: a directory "
+            "that driver and executors see at the same path (checkpoints of ALS, staged rows)"
+        )
+    standalone = _STANDALONE.fullmatch(config.master)
+    if standalone is None:
+        return
+    problems = []
+    for address in standalone["hosts"].split(","):
+        host, _, port = address.rpartition(":")
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), timeout=_CONNECT_SECONDS).close()
+            return
+        except ValueError as error:
+            raise ConfigError(f"spark.master {config.master} is not spark://host:port") from error
+        except OSError as error:
+            problems.append(f"{address}: {error}")
+    raise EngineUnavailable(
+        f"no Spark master answers at {config.master} ({'; '.join(problems)}): is it running?"
+    )
+
+
+def spark_settings(config: SparkConfig, app_name: str, directory: Path) -> dict[str, str]:
+    """Return Spark's settings for a session whose own directory is ``directory``."""
+    settings = {
+        "spark.master": config.master,
+        "spark.app.name": app_name,
+        "spark.driver.memory": config.driver_memory,
+        "spark.executor.memory": config.executor_memory,
+        "spark.driver.maxResultSize": "0",  # results come by blocks whose size we choose
+        "spark.ui.enabled": "false",
+        "spark.ui.showConsoleProgress": "false",
+        "spark.sql.session.timeZone": "UTC",
+        "spark.sql.execution.arrow.pyspark.enabled": "true",
+        "spark.sql.warehouse.dir": str(directory / "warehouse"),
+        # with its pool of threads on, MLlib's small solves take five times as long at rank 128
+        "spark.executorEnv.OPENBLAS_NUM_THREADS": "1",
+        DIRECTORY_SETTING: str(directory),
+    }
+    if config.partitions is not None:
+        settings["spark.sql.shuffle.partitions"] = str(config.partitions)
+    if config.driver_host is not None:
+        settings |= {"spark.driver.host": config.driver_host, "spark.driver.bindAddress": "0.0.0.0"}
+    if is_on_this_machine(config.master):
+        settings |= {
+            "spark.driver.bindAddress": "127.0.0.1",
+            "spark.driver.host": "127.0.0.1",
+            "spark.local.dir": str(directory / "local"),
+            # the code that runs here, whichever the workers were started with
+            "spark.executorEnv.PYTHONPATH": str(Path(recsys.__file__).parents[1]),
+        }
+    return settings
+
+
+@contextmanager
+def spark_environment(config: SparkConfig) -> Iterator[None]:
+    """Set the variables that Java and the executors' Python are started with; as before afterwards."""
+    python = sys.executable
+    if not is_on_this_machine(config.master):  # there, Python may live at another path
+        python = os.environ.get("PYSPARK_PYTHON", python)
+    wanted: dict[str, str] = {"PYSPARK_PYTHON": python, "OPENBLAS_NUM_THREADS": "1"}
+    if is_on_this_machine(config.master):
+        wanted["SPARK_LOCAL_IP"] = "127.0.0.1"
+    with _variables(wanted):
+        yield
+
+
+@contextmanager
+def _variables(wanted: Mapping[str, str]) -> Iterator[None]:
+    before = {name: os.environ.get(name) for name in wanted}
+    os.environ.update(wanted)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+def _java() -> str:
+    home = os.environ.get("JAVA_HOME")
+    found = str(Path(home, "bin", "java")) if home else shutil.which("java")
+    if found is None or not Path(found).is_file():
+        where = (
+            f"JAVA_HOME is {home}, which has no bin/java"
+            if home
+            else "no java is on PATH, JAVA_HOME is not set"
+        )
+        raise ConfigError(f"the engine spark needs Java {OLDEST_JAVA} or newer: {where}")
+    return found
+
+
+def _java_version() -> int:
+    java = _java()
+    try:
+        answer = subprocess.run([java, "-version"], capture_output=True, text=True, timeout=60, check=True)
+    except (OSError, subprocess.SubprocessError) as error:
+        raise ConfigError(
+            f"{java} does not run ({error}); the engine spark needs Java {OLDEST_JAVA}"
+        ) from error
+    version = _JAVA_VERSION.search(answer.stderr + answer.stdout)
+    if version is None:
+        raise ConfigError(f"{java} does not tell its version; the engine spark needs Java {OLDEST_JAVA}")
+    return int(version.group(1))
