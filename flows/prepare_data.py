@@ -8,6 +8,7 @@ from prefect import flow, task
 
 from flows.artifacts import show_prepared
 from flows.tasks import STAGE
+from recsys.cf.data.engine import prepare_engine
 from recsys.cf.data.prepare import prepare
 from recsys.config.load import load_config
 from recsys.config.settings import default_store_uri
@@ -34,7 +35,8 @@ def prepare_data(
         append_to: data version whose raw rows these files continue, such as "latest".
         store: where everything durable lives; None: RECSYS_STORE or ./store.
         config_path: the configuration file; None: the defaults.
-        overrides: settings such as "data.min_item_positives=3" or "data.columns.user_id=customer".
+        overrides: settings such as "data.min_item_positives=3", "data.columns.user_id=customer" or
+            "runtime.engine.prepare=spark" (the same bytes, by a cluster).
     """
     prepared = prepare_task(interactions, items, embeddings, append_to, store, config_path, overrides)
     show_prepared(prepared)
@@ -62,6 +64,7 @@ def prepare_task(
         seed=config.runtime.seed,
         embeddings=_path(embeddings),
         append_to=append_to,
+        engine=prepare_engine(config.runtime.engine.prepare, config.spark),
     )
     return {**asdict(prepared), "warnings": list(prepared.warnings), "store": uri}
 

@@ -1,9 +1,10 @@
-"""The progress of a training in the Prefect UI."""
+"""The progress of trainings and of batch recommendations in the Prefect UI."""
 
 import contextvars
 import logging
 import threading
 from types import TracebackType
+from typing import Self
 from uuid import UUID
 
 import httpx
@@ -18,15 +19,16 @@ _PATIENCE_SECONDS = 10.0  # for the last word, at the end of the training
 logger = logging.getLogger(__name__)
 
 
-class TrainingProgress:
+class ProgressArtifact:
     """A progress artifact of the current task, written from a thread of its own at most every two seconds.
 
-    So a slow server does not slow a training down, and an absent one does not end it.
+    So a slow server does not slow the work down, and an absent one does not end it.
     """
 
-    def __init__(self, run: RunReference, model: str) -> None:
-        self._model = model
-        self._count = ProgressCount(run, model)
+    def __init__(self, key: str, name: str) -> None:
+        """Use the artifact ``key``; ``name`` begins what it says."""
+        self._key = key
+        self._name = name
         self._latest: Progress | None = None
         self._artifact: UUID | None = None
         self._ended = threading.Event()
@@ -34,7 +36,7 @@ class TrainingProgress:
         inherited = contextvars.copy_context()
         self._thread = threading.Thread(target=inherited.run, args=(self._write_now_and_then,), daemon=True)
 
-    def __enter__(self) -> "TrainingProgress":
+    def __enter__(self) -> Self:
         self._thread.start()
         return self
 
@@ -46,9 +48,9 @@ class TrainingProgress:
         self._ended.set()
         self._thread.join(_PATIENCE_SECONDS)
 
-    def __call__(self, _model: str, trial: bool, row: HistoryRow) -> None:
-        """Take note of one iteration or epoch."""
-        self._latest = self._count(trial, row)
+    def tell(self, progress: Progress) -> None:
+        """Take note of how far the work is."""
+        self._latest = progress
 
     def _write_now_and_then(self) -> None:
         written: Progress | None = None
@@ -60,14 +62,40 @@ class TrainingProgress:
                 try:
                     self._write(progress)
                 except httpx.HTTPError as error:
-                    logger.warning("progress of %s is not shown: %s", self._model, error)
+                    logger.warning("progress of %s is not shown: %s", self._name, error)
                 written = progress
 
     def _write(self, progress: Progress) -> None:
-        description = f"{self._model.upper()}: {progress.text}"
+        description = f"{self._name}: {progress.text}"
         if self._artifact is None:
-            key = f"train-cf-progress-{self._model}"
-            created = create_progress_artifact(progress.percent, key=key, description=description)
+            created = create_progress_artifact(progress.percent, key=self._key, description=description)
             self._artifact = created if isinstance(created, UUID) else None
         else:
             update_progress_artifact(self._artifact, progress.percent, description=description)
+
+
+class TrainingProgress(ProgressArtifact):
+    """The progress of a training, fed by the trainer's history rows."""
+
+    def __init__(self, run: RunReference, model: str) -> None:
+        super().__init__(f"train-cf-progress-{model}", model.upper())
+        self._count = ProgressCount(run, model)
+
+    def __call__(self, _model: str, trial: bool, row: HistoryRow) -> None:
+        """Take note of one iteration or epoch."""
+        self.tell(self._count(trial, row))
+
+
+class ListsProgress(ProgressArtifact):
+    """The progress of batch recommendations, fed by numbers of users done."""
+
+    def __init__(self, n_users: int) -> None:
+        super().__init__("recommend-all-progress", "Lists")
+        self._n_users = n_users
+        self._done = 0
+
+    def __call__(self, n_users: int) -> None:
+        """Take note of so many users more."""
+        self._done += n_users
+        share = 100.0 if self._n_users == 0 else min(100.0, 100 * self._done / self._n_users)
+        self.tell(Progress(share, f"{self._done:,} of {self._n_users:,} users"))

@@ -31,6 +31,7 @@ _EXTRAS = {  # by extra: the module that it brings
     "dask": "prefect_dask",
     "ray": "prefect_ray",
     "spark": "pyspark",
+    "ann": "faiss",
     "embed": "sentence_transformers",
 }
 

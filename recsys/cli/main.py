@@ -14,6 +14,8 @@ from recsys.cli import (
     embeddings,
     evaluation,
     models,
+    plan,
+    recommend_all,
     recommend_config,
     registry,
     reports,
@@ -31,10 +33,23 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
-for group in (data, embeddings, training, evaluation, models, reports, recommend_config, doctor, warm_up):
+for group in (
+    data,
+    embeddings,
+    training,
+    evaluation,
+    models,
+    recommend_all,
+    reports,
+    recommend_config,
+    plan,
+    doctor,
+    warm_up,
+):
     group.add_commands(app)
 app.add_typer(data.versions, name="data")
 app.add_typer(registry.app, name="registry")
+app.add_typer(recommend_all.sets, name="recommendations")
 app.add_typer(config.app, name="config")
 app.add_typer(tuning.app, name="tune")
 

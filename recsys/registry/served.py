@@ -3,6 +3,7 @@
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from recsys.cf.data.embeddings import ProductEmbeddings
 from recsys.cf.embeddings.map import ItemMap, item_map_file, read_item_map
 from recsys.errors import IntegrityError, RegistryError
+from recsys.exact_scores import exact_scores, row_norms, score_error
 from recsys.types import FloatMatrix, IndexVector, ScoreRange
 
 
@@ -21,7 +23,7 @@ class Recommendation:
 
     item_id: str
     title: str | None
-    score: float  # U[u] . V[i]; for a user the model does not know, log1p of the item's train interactions
+    score: float  # see ``exact_scores``; for a user the model does not know, log1p of the item's train interactions
     normalized: float  # in [0, 1], what hybrid reranking mixes
 
 
@@ -49,14 +51,22 @@ class ServedModel:
         """Return the k best items the user has not seen in train, best first, ties to the lower item_idx.
 
         A user without factors gets the most popular items, normalised by the most popular one. Fewer than k
-        come back only when fewer are unseen. Cost: one matrix-vector product, 2,200 x 64 in 0.1 ms.
+        come back only when fewer are unseen. The list is the same on every machine, and the same that
+        `recsys recommend-all` writes. Cost: one matrix-vector product, 2,200 x 64 in 0.1 ms.
         """
         row = self.user_rows.get(user_id)
         if row is None:
-            return self._top(self.item_popularity, self._popularity_share(), np.empty(0, np.int32), k)
-        scores = self.item_factors @ self.user_factors[row]
+            return self.popular(k)
         seen = self.seen_indices[self.seen_indptr[row] : self.seen_indptr[row + 1]]
-        return self._top(scores, self.score_range.normalize(scores), seen, k)
+        items, scores = self._best(self.user_factors[row], seen, k)
+        return self._described(items, scores, self.score_range.normalize(scores))
+
+    def popular(self, k: int = 10) -> list[Recommendation]:
+        """Return the k most popular items, which users without factors get."""
+        items = np.argsort(-self.item_popularity, kind="stable")[: max(0, k)]
+        scores = self.item_popularity[items]
+        most = max(float(self.item_popularity.max()), 1e-12)
+        return self._described(items, scores, scores.astype(np.float64) / most)
 
     def with_new_items(self, embeddings: ProductEmbeddings) -> "ServedModel":
         """Return a model that also offers the items of ``embeddings`` which this one does not know from sales.
@@ -100,18 +110,36 @@ class ServedModel:
             )
         return self.item_map
 
-    def _popularity_share(self) -> NDArray[np.float64]:
-        return self.item_popularity.astype(np.float64) / max(float(self.item_popularity.max()), 1e-12)
+    @cached_property
+    def _largest_item_norm(self) -> float:
+        return float(row_norms(self.item_factors).max())
 
-    def _top(
-        self, scores: NDArray[np.float32], normalized: NDArray[np.float64], seen: IndexVector, k: int
+    def _best(
+        self, user: NDArray[np.float32], seen: IndexVector, k: int
+    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """Return item_idx and exact scores of the k best unseen items.
+
+        The product finds all that may belong to them: no score of it is further than ``score_error`` off.
+        """
+        k = max(0, min(k, len(self.item_factors) - len(seen)))
+        if k == 0:
+            return np.empty(0, np.int64), np.empty(0, np.float32)
+        products = np.array(self.item_factors @ user)
+        products[seen] = -np.inf
+        kth = np.partition(products, len(products) - k)[len(products) - k]
+        norm = row_norms(user[np.newaxis])
+        error = score_error(len(user), norm, self._largest_item_norm)[0]
+        candidates = np.flatnonzero(products >= kth - 2 * error)
+        scores = exact_scores(user, self.item_factors[candidates])
+        order = np.argsort(-scores, kind="stable")[:k]
+        return candidates[order], scores[order]
+
+    def _described(
+        self, items: NDArray[np.int64], scores: NDArray[np.float32], normalized: NDArray[np.float64]
     ) -> list[Recommendation]:
-        ranked = np.array(scores, dtype=np.float64)
-        ranked[seen] = -np.inf
-        order = np.argsort(-ranked, kind="stable")[: max(0, min(k, len(ranked) - len(seen)))]
         return [
-            Recommendation(self.item_ids[i], self.titles[i], float(scores[i]), float(normalized[i]))
-            for i in order
+            Recommendation(self.item_ids[i], self.titles[i], float(score), float(share))
+            for i, score, share in zip(items, scores, normalized, strict=True)
         ]
 
 

@@ -1,0 +1,72 @@
+"""Batch recommendations in S3, and after a power cut: the same bytes as undisturbed in a folder."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from listed_models import parquet_of, store_with_champion
+
+from recsys.config.load import load_config
+from recsys.pipeline.list_set import LATEST_KEY, open_set
+from recsys.pipeline.recommend_all import recommend_all
+from recsys.storage.local import LocalStore
+from recsys.storage.open import open_store
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(autouse=True)
+def _cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
+def moved(store, other):
+    """Copy the registry of ``store`` into ``other``."""
+    for info in store.list("registry/"):
+        other.put_new(info.key, store.get(info.key).data)
+    return other
+
+
+def test_s3_gets_the_bytes_that_a_folder_gets(s3, tmp_path):
+    store = store_with_champion(tmp_path / "store")
+    remote = moved(store, open_store(s3.new_uri()))
+    config = load_config(None, ["recommend.rows_per_file=128"])
+    prefix = recommend_all(store.uri, config)["prefix"]
+    assert recommend_all(remote.uri, config)["prefix"] == prefix
+    assert parquet_of(remote, prefix) == parquet_of(store, prefix)
+    assert remote.get(LATEST_KEY).data == store.get(LATEST_KEY).data
+    assert recommend_all(remote.uri, config)["reused"]
+
+
+def test_a_killed_command_leaves_nothing_visible_and_its_files_are_kept(tmp_path):
+    store = store_with_champion(tmp_path / "store", n_users=600)
+    settings = ("recommend.rows_per_file=4",)  # 150 files: long enough to be killed in the middle
+    config = load_config(None, settings)
+    whole = moved(store, LocalStore(tmp_path / "whole"))
+    prefix = open_set(store.uri, config).prefix
+    command = [sys.executable, "-c", "from recsys.cli.main import run; run()", "recommend-all"]
+    process = subprocess.Popen(
+        [*command, "--store", store.uri, "--set", settings[0]],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.DEVNULL,
+    )
+    deadline = time.monotonic() + 100
+    while not store.head(f"{prefix}/part-00002.json") and time.monotonic() < deadline:
+        time.sleep(0.005)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    kept = parquet_of(store, prefix)
+    assert 2 < len(kept) < 301, "killed in the middle"
+    assert "manifest.json" not in kept
+    assert store.head(LATEST_KEY) is None
+    ages = {name: (tmp_path / "store" / prefix / name).stat().st_mtime_ns for name in kept}
+    recommend_all(store.uri, config)
+    recommend_all(whole.uri, config)
+    assert parquet_of(store, prefix) == parquet_of(whole, prefix)
+    for name in (name for name in kept if name.endswith(".json")):  # written after its Parquet file
+        for file in (name, name.replace(".json", ".parquet")):
+            assert (tmp_path / "store" / prefix / file).stat().st_mtime_ns == ages[file], "not computed again"
