@@ -82,6 +82,7 @@ hashes: $(VENV)/.installed
 	$(BIN)/python .ci/hashes.py
 
 licences: $(VENV)/.installed-dev
+	@$(PIP) install --quiet --constraint constraints.txt --editable '.[dev,torch,spark,ann]'
 	$(BIN)/python .ci/licences.py
 
 dist: $(VENV)/.installed

@@ -1,8 +1,8 @@
 """Write docs/licences.md: the licence of every package that an installation of the core or of an extra brings.
 
-python .ci/licences.py        (make licences; in an environment with '.[dev]')
+python .ci/licences.py        (make licences; in an environment with '.[dev,torch,spark,ann]')
 
-Read from the metadata of what is installed here; what is not installed here (spark, embed) is not listed.
+Read from the metadata of what is installed here; what is not installed here (embed, torchrec, ray) is not listed.
 """
 
 import sys
@@ -16,7 +16,7 @@ from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parent.parent
 TARGET = ROOT / "docs" / "licences.md"
-_EXTRAS = ("torch", "mlflow", "tune", "dask")
+_EXTRAS = ("torch", "mlflow", "tune", "dask", "spark", "ann")
 _HEAD = """# Licences of dependencies
 
 Made by `make licences` from the metadata of the pinned versions; a test holds it against constraints.txt.
