@@ -18,14 +18,15 @@ class _BlasLimit:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._holders = 0
+        self._libraries: list[Any] = []
         self._before: list[int] = []
 
     def enter(self) -> None:
         with self._lock:
             if self._holders == 0:
-                libraries = _blas_libraries()
-                self._before = [library.get_num_threads() for library in libraries]
-                self._set([1] * len(libraries))
+                self._libraries = _blas_libraries()
+                self._before = [library.get_num_threads() for library in self._libraries]
+                self._set([1] * len(self._libraries))
             self._holders += 1
 
     def leave(self) -> None:
@@ -34,9 +35,8 @@ class _BlasLimit:
             if self._holders == 0:
                 self._set(self._before)
 
-    @staticmethod
-    def _set(threads: list[int]) -> None:
-        for library, n in zip(_blas_libraries(), threads, strict=True):
+    def _set(self, threads: list[int]) -> None:
+        for library, n in zip(self._libraries, threads, strict=True):
             # Since 3.8 threadpoolctl obeys the Python thread that set OpenBLAS first and ignores others.
             release = getattr(library, "clear_controlling_thread", None)
             if release is not None:
@@ -57,6 +57,11 @@ def one_blas_thread() -> Iterator[None]:
         yield
     finally:
         _blas_limit.leave()
+
+
+def look_for_blas_again() -> None:
+    """Say that a package with a BLAS of its own was loaded now: the next outermost hold holds that one, too."""
+    _blas_libraries.cache_clear()
 
 
 @cache

@@ -20,7 +20,7 @@ class EngineConfig(Section):
         "local", description="local: our kernel on one machine; torchrec: tables sharded over processes."
     )
     hybrid: Literal["local", "torchrec"] = Field(
-        "local", description="local: torch on one machine; torchrec is refused for now: see docs/torchrec.md."
+        "local", description="local: torch on one machine; torchrec: tables sharded over processes."
     )
     recommend: Literal["local", "spark"] = Field(
         "local", description="Top lists of all users; both give the same lists."
@@ -80,7 +80,8 @@ class TorchRecConfig(Section):
     batch_size: int | None = Field(
         None,
         ge=1,
-        description="Triplets per step of all ranks together; part of the result. None: by the number of items.",
+        description="BPR: triplets per step of all ranks together; part of the result. None: by the number of "
+        "items. The hybrid has hybrid.batch_size.",
     )
     hosts: int = Field(
         1,

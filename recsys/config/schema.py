@@ -280,15 +280,6 @@ class TrainingConfig(Section):
         return self
 
     @model_validator(mode="after")
-    def _engines_can_train_the_models(self) -> "TrainingConfig":
-        if self.runtime.engine.hybrid == "torchrec" and "hybrid" in self.runtime.models:
-            raise ValueError(
-                "the model hybrid has no engine torchrec yet (its Adam has no counterpart in TorchRec's CPU kernels): "
-                "set runtime.engine.hybrid to local, or take hybrid out of runtime.models"
-            )
-        return self
-
-    @model_validator(mode="after")
     def _embeddings_fit_the_solver(self) -> "TrainingConfig":
         problem = self.bert.problem_with(self.als.solver, self.als.use_gpu)
         if problem and "als" in self.runtime.models:

@@ -12,6 +12,7 @@ from typing import Any
 import numba
 import numpy as np
 
+from recsys.blas import look_for_blas_again
 from recsys.cf.data.dataset import UserItemSets
 from recsys.cf.scoring.all_users import ExactSearch, TopLists, empty_lists
 from recsys.cf.scoring.all_users_kernel import drop_seen, order_by_exact_score
@@ -131,6 +132,7 @@ def _require_faiss() -> Any:
         raise ConfigError(
             "recommend.method hnsw needs faiss: pip install 'train-cf[ann]', or choose recommend.method=exact"
         ) from error
+    look_for_blas_again()  # faiss brings its own
     return faiss
 
 
