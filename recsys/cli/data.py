@@ -87,11 +87,18 @@ def prepare_command(
     ] = None,
     columns: ColumnOption = None,
     item_columns: ItemColumnOption = None,
+    engine: Annotated[
+        str | None,
+        typer.Option(
+            "--engine", help="local or spark, instead of runtime.engine.prepare; the bytes are the same."
+        ),
+    ] = None,
     config: ConfigOption = None,
     overrides: SetOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Turn raw reviews into an immutable data version."""
+    from recsys.cf.data.engine import prepare_engine
     from recsys.cf.data.prepare import prepare
 
     settings = load_config(
@@ -100,6 +107,7 @@ def prepare_command(
             *(f"data.columns.{one}" for one in columns or ()),
             *(f"data.item_columns.{one}" for one in item_columns or ()),
             *(overrides or ()),
+            *([f"runtime.engine.prepare={engine}"] if engine is not None else ()),
         ],
     )
     opened, started = open_store(store), time.perf_counter()
@@ -112,6 +120,7 @@ def prepare_command(
             seed=settings.runtime.seed,
             embeddings=embeddings,
             append_to=append_to,
+            engine=prepare_engine(settings.runtime.engine.prepare, settings.spark),
             on_step=lambda step, rows: status.update(f"{step} done, {rows:,} rows left"),
         )
     seconds = time.perf_counter() - started

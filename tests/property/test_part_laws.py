@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from reviews import raw_reviews
 
 from recsys.cf.data.clean import RowFilter, newest_per_pair
+from recsys.cf.data.files import write_table
 from recsys.cf.data.funnel import Funnel
 from recsys.cf.data.interactions import split_interactions
 from recsys.cf.data.prepare import prepare, prepare_interactions
@@ -80,3 +81,14 @@ def test_versions_made_in_small_parts_have_the_same_bytes(tmp_path):
         contents.append({i.key.removeprefix(prefix): store.get(i.key).data for i in store.list(prefix)})
         del contents[-1]["manifest.json"]
     assert contents[0] == contents[1] == contents[2]
+
+
+def test_large_tables_have_the_same_bytes_in_however_many_chunks(tmp_path):
+    whole = pl.DataFrame({"user_idx": range(400_000), "user_id": [f"user-{n:07d}" for n in range(400_000)]})
+    chunks = pl.concat([whole[:50_000], whole[50_000:170_001], whole[170_001:]], rechunk=False)
+    assert chunks.n_chunks() == 3
+    for name, frame in (("whole", whole), ("chunks", chunks)):
+        write_table(tmp_path / name, frame)
+    assert (tmp_path / "whole").read_bytes() == (tmp_path / "chunks").read_bytes()
+    chunks.write_parquet(tmp_path / "as_they_lie")  # what the table is made one for
+    assert (tmp_path / "as_they_lie").read_bytes() != (tmp_path / "whole").read_bytes()

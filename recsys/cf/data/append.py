@@ -12,7 +12,7 @@ from pathlib import Path
 
 import polars as pl
 
-from recsys.cf.data.clean import READ_STEPS, SCORED_COLUMNS
+from recsys.cf.data.clean import READ_STEPS, SCORED_COLUMNS, one_zero
 from recsys.cf.data.content import kind_of
 from recsys.cf.data.files import INTERACTIONS_FILE, STATS_FILE, InteractionsFile
 from recsys.cf.data.funnel import Funnel, FunnelStep, add_steps
@@ -39,7 +39,7 @@ class BaseVersion:
     def rows(self) -> Iterator[pl.DataFrame]:
         """Yield its cleaned and scored reviews, those of cold-start users and rare items too."""
         for batch in self.interactions.batches():
-            yield batch.select(SCORED_COLUMNS)
+            yield one_zero(batch.select(SCORED_COLUMNS))
 
     def count_into(self, funnel: Funnel) -> None:
         """Add the rows it read and those it dropped while cleaning them."""

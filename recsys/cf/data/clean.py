@@ -33,7 +33,7 @@ class RowFilter:
 
     config: DataConfig
     funnel: Funnel
-    _seen: list[float] = field(default_factory=list)  # extremes of the ratings out of range
+    ratings_outside: list[float] = field(default_factory=list)  # the extremes of each batch's
 
     def score_batch(self, batch: RawBatch) -> pl.DataFrame:
         """Return the usable rows of a batch of a file with their quality; unreadable rows are counted."""
@@ -66,7 +66,7 @@ class RowFilter:
         in_range = pl.col("rating").is_between(low, high)
         outside = rows.filter(~in_range)["rating"].to_numpy()
         if outside.size:
-            self._seen += [float(outside.min()), float(outside.max())]
+            self.ratings_outside += [float(outside.min()), float(outside.max())]
         return self._keep("rating_range", "rating_out_of_range", rows, in_range, sampler)
 
     def _keep(
@@ -79,15 +79,14 @@ class RowFilter:
         return kept
 
     def _score(self, usable: pl.DataFrame) -> pl.DataFrame:
-        return usable.with_columns(
-            comment_quality(usable, self.config), pl.col("rating").cast(pl.Float32)
-        ).select(SCORED_COLUMNS)
+        scored = usable.with_columns(comment_quality(usable, self.config), pl.col("rating").cast(pl.Float32))
+        return one_zero(scored.select(SCORED_COLUMNS))
 
     def _emptied(self, reason: str, n_rows: int) -> str:
         if reason == "rating_out_of_range":
             return (
                 f"all {n_rows} ratings outside [{self.config.rating_min:g}, {self.config.rating_max:g}] "
-                f"(seen {min(self._seen):g}..{max(self._seen):g}): "
+                f"(seen {min(self.ratings_outside):g}..{max(self.ratings_outside):g}): "
                 "set data.rating_min and data.rating_max, or rescale the column"
             )
         column = reason.removeprefix("no_")
@@ -95,6 +94,14 @@ class RowFilter:
             f"all {n_rows} rows left at this step have no usable {column} (blank or not readable): "
             f"is the right column mapped? Map it with --column {column}=NAME"
         )
+
+
+def one_zero(scored: pl.DataFrame) -> pl.DataFrame:
+    """Return the rows with 0.0 for -0.0: both compare as equal, so which of them stayed would be chance."""
+    return scored.with_columns(
+        pl.when(pl.col(name) == 0).then(pl.lit(0.0, pl.Float32)).otherwise(name).alias(name)
+        for name in ("rating", "comment_quality")
+    )
 
 
 def clean_interactions(raw: pl.DataFrame, config: DataConfig, funnel: Funnel) -> pl.DataFrame:

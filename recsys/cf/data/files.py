@@ -50,15 +50,20 @@ def write_dataset_files(directory: Path, dataset: InteractionDataset) -> None:
             "implicit_indices": negatives.implicit.indices,
         },
     )
-    dataset.val_interactions.write_parquet(directory / "val_interactions.parquet")
-    dataset.test_interactions.write_parquet(directory / "test_interactions.parquet")
-    dataset.user_metadata.write_parquet(directory / "user_metadata.parquet")
-    dataset.items.write_parquet(directory / "items.parquet")
+    write_table(directory / "val_interactions.parquet", dataset.val_interactions)
+    write_table(directory / "test_interactions.parquet", dataset.test_interactions)
+    write_table(directory / "user_metadata.parquet", dataset.user_metadata)
+    write_table(directory / "items.parquet", dataset.items)
     write_mappings(directory / MAPPINGS_FILE, dataset.mappings)
     np.save(directory / "item_popularity.npy", dataset.item_popularity)
     np.save(directory / "item_train_counts.npy", dataset.item_train_counts)
     _write_json(directory / "top_k_popular_items.json", dataset.top_k_popular_items.tolist())
     _write_json(directory / STATS_FILE, dataset.stats)
+
+
+def write_table(path: Path, frame: pl.DataFrame) -> None:
+    """Write a table as Parquet; equal rows give equal bytes, in however many chunks they lie in memory."""
+    frame.rechunk().write_parquet(path)
 
 
 @dataclass(frozen=True)

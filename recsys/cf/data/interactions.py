@@ -51,7 +51,7 @@ def split_interactions(
     Raises:
         EmptyDataError: a step left nothing; says which filter emptied it.
     """
-    parts = _WithConfidence(cleaned, config)
+    parts = WithConfidence(cleaned, config)
     try:
         segmentation = segment_parts(parts, config, seed=seed)
     except EmptyDataError as error:
@@ -63,16 +63,20 @@ def split_interactions(
         holds_out = holds_out or bool((part["split"] == TEST).any())
         yield part
     if not holds_out:
-        raise EmptyDataError(
-            f"the split holds out nothing: none of {int(segmentation.users.sum())} trainable users "
-            "has positives at two different times, so nothing could be measured; is the timestamp column the "
-            "right one?"
-        )
+        raise nothing_held_out(int(segmentation.users.sum()))
     report("split", funnel.rows_out)
     funnel.log("segment", "split")
 
 
-class _WithConfidence:
+def nothing_held_out(n_users: int) -> EmptyDataError:
+    """Return the error of a split without test rows."""
+    return EmptyDataError(
+        f"the split holds out nothing: none of {n_users} trainable users has positives at two different times, "
+        "so nothing could be measured; is the timestamp column the right one?"
+    )
+
+
+class WithConfidence:
     """The cleaned rows with what follows from rating and quality; iterable as often as they are."""
 
     def __init__(self, cleaned: Iterable[pl.DataFrame], config: DataConfig) -> None:

@@ -1,34 +1,28 @@
 """Raw reviews in, an immutable and verified data version out: the steps in their order."""
 
 import logging
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from recsys.cf.data.append import BaseVersion, open_base
+from recsys.cf.data.append import open_base
 from recsys.cf.data.build import DatasetBuilder, summary_counts
-from recsys.cf.data.clean import READ_STEPS, RowFilter, newest_per_pair
 from recsys.cf.data.content import content_hash, describe_sources, relevant_settings
 from recsys.cf.data.embeddings import (
     coverage_warnings,
     read_product_embeddings,
     write_product_embeddings,
 )
+from recsys.cf.data.engine import Inputs, LocalEngine, Making, PrepareEngine
 from recsys.cf.data.files import EMBEDDINGS_FILE, INTERACTIONS_FILE, write_dataset_files
 from recsys.cf.data.funnel import Funnel, FunnelStep
-from recsys.cf.data.interactions import (
-    StepCallback,
-    prepare_interactions,
-    report_to_nobody,
-    split_interactions,
-)
+from recsys.cf.data.interactions import StepCallback, prepare_interactions, report_to_nobody
 from recsys.cf.data.manifest import SCHEMA_VERSION, Manifest
 from recsys.cf.data.publish import publish_directory
-from recsys.cf.data.raw import interaction_batches, read_item_files
-from recsys.cf.data.sources import Source, gather_sources
-from recsys.cf.data.staging import PART_ROWS, StoredFrames, UserOrderedRows, merge_frames
+from recsys.cf.data.raw import read_item_files
+from recsys.cf.data.sources import gather_sources
+from recsys.cf.data.staging import PART_ROWS, StoredFrames, merge_frames
 from recsys.cf.data.stats import RowFacts, data_stats
 from recsys.cf.data.version import find_content, move_latest, store_stats
 from recsys.config.schema import DataConfig
@@ -60,25 +54,6 @@ class PreparedVersion:
     warnings: tuple[str, ...]
 
 
-@dataclass(frozen=True)
-class _Making:
-    """How this version is made."""
-
-    config: DataConfig
-    seed: int
-    work: Path
-    part_rows: int
-    report: StepCallback
-
-
-@dataclass(frozen=True)
-class _Inputs:
-    interactions: list[Source]
-    items: list[Source]
-    embeddings: list[Source]
-    base: BaseVersion | None
-
-
 def prepare(
     store: Store,
     interactions: Addresses,
@@ -90,6 +65,7 @@ def prepare(
     append_to: str | None = None,
     on_step: StepCallback | None = None,
     part_rows: int = PART_ROWS,
+    engine: PrepareEngine | None = None,
 ) -> PreparedVersion:
     """Return the data version of these files and settings, made now unless it exists intact, and make it latest.
 
@@ -105,15 +81,17 @@ def prepare(
         append_to: a data version whose reviews these files are added to; the result is the version that all
             its files and these would give. Products are not taken over: give their files again.
         part_rows: rows in memory at once; changes nothing but memory.
+        engine: who does the work; None: this machine. Every engine makes the same bytes, so a version that one
+            made is found by the others.
 
     Raises:
         RawDataError: a file cannot be read as its schema says. EmptyDataError: a step left nothing; says which
             filter emptied it. ConfigError: ``append_to`` was prepared with other settings that cannot be redone.
-            StoreError: the store failed; running again is safe.
+            StoreError: the store failed; running again is safe. EngineError: the engine's cluster failed.
     """
-    with tempfile.TemporaryDirectory(prefix="recsys-prepare-") as name:
-        work = Path(name)
-        inputs = _Inputs(
+    engine = engine or LocalEngine()
+    with engine.workspace() as work:
+        inputs = Inputs(
             gather_sources("interactions", _addresses(interactions), work / "interactions"),
             gather_sources("items", _addresses(items), work / "items"),
             gather_sources("embeddings", _addresses(embeddings), work / "embeddings"),
@@ -125,8 +103,8 @@ def prepare(
             logger.info("prepare version=%s exists already: same input, same settings", existing)
             move_latest(store, existing)
             return _describe(existing, store_stats(store, existing), created=False)
-        making = _Making(config, seed, work, part_rows, on_step or report_to_nobody)
-        version, stats = _make(store, inputs, manifest, making)
+        making = Making(config, seed, work, part_rows, on_step or report_to_nobody)
+        version, stats = _make(store, inputs, manifest, making, engine)
     move_latest(store, version)
     for warning in stats["warnings"]:
         logger.warning("prepare version=%s: %s", version, warning)
@@ -136,20 +114,19 @@ def prepare(
 
 def _make(
     store: Store,
-    inputs: _Inputs,
+    inputs: Inputs,
     manifest: Manifest,
-    making: _Making,
+    making: Making,
+    engine: PrepareEngine,
 ) -> tuple[str, Json]:
     """Return (id, statistics) of the version, made and published."""
     funnel, config, work = Funnel(), making.config, making.work
-    cleaned = _cleaned(inputs, making, funnel)
     item_rows = read_item_files(inputs.items, config.item_columns) if inputs.items else None
     builder, facts, parts = DatasetBuilder(), RowFacts(), StoredFrames(work / "parts")
-    for part in split_interactions(cleaned, config, making.seed, funnel, making.report):
+    for part in engine.interactions(inputs, making, funnel):
         parts.add(part)
         builder.add(part)
         facts.add(part)
-    cleaned.remove()
     directory = work / "version"
     directory.mkdir()
     merge_frames(parts.paths, directory / INTERACTIONS_FILE)
@@ -166,28 +143,7 @@ def _make(
     return publish_directory(store, directory, manifest), stats
 
 
-def _cleaned(inputs: _Inputs, making: _Making, funnel: Funnel) -> StoredFrames:
-    """Return the valid rows, one per pair, in the order of user_id and item_id, on disk."""
-    staged = UserOrderedRows(making.work / "runs")
-    rows = RowFilter(making.config, funnel)
-    if inputs.base is not None:
-        inputs.base.count_into(funnel)
-        for frame in inputs.base.rows():
-            staged.add(frame)
-    for batch in interaction_batches(inputs.interactions, making.config.columns):
-        staged.add(rows.score_batch(batch))
-        making.report("read", funnel.rows_in)
-    rows.check()
-    cleaned = StoredFrames(making.work / "cleaned")
-    for part in staged.parts(making.part_rows):
-        cleaned.add(newest_per_pair(part, funnel))
-    staged.remove()
-    making.report("clean", funnel.rows_out)
-    funnel.log(*READ_STEPS)
-    return cleaned
-
-
-def _draft(inputs: _Inputs, config: DataConfig, seed: int) -> Manifest:
+def _draft(inputs: Inputs, config: DataConfig, seed: int) -> Manifest:
     """Return the manifest of the version these inputs give, before there is one."""
     sources = describe_sources(
         interactions=inputs.interactions, items=inputs.items, embeddings=inputs.embeddings

@@ -1,7 +1,7 @@
 """Raw files become tables under our names: ids kept as the exact strings they are, nothing dropped."""
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +10,7 @@ import polars as pl
 from recsys.cf.data.columns import INTERACTION_RULES, ITEM_RULES, resolve_columns
 from recsys.cf.data.funnel import SAMPLE_CHARACTERS
 from recsys.cf.data.sources import Source
-from recsys.cf.data.tables import BATCH_ROWS, column_names, table_batches
+from recsys.cf.data.tables import BATCH_ROWS, TableBatch, column_names, table_batches
 from recsys.cf.data.timestamps import parse_timestamps
 from recsys.config.schema import InteractionColumns, ItemColumns
 from recsys.errors import EmptyDataError, RawDataError
@@ -84,15 +84,24 @@ def interaction_batches(
         for batch in table_batches(source, used, batch_rows):
             if batch.table.is_empty():
                 continue
-            written = batch.table.select(pl.col(column).alias(name) for name, column in resolved.items())
-            rows = _parse(source.name, written)
-            yield RawBatch(rows, batch.fault, written, Path(source.name).name, batch.first_row)
-            file_rows += rows.height
+            parsed = parsed_batch(source.name, resolved, batch)
+            yield parsed
+            file_rows += parsed.rows.height
         logger.info("read %s rows=%d columns=%s", source.name, file_rows, ",".join(resolved))
         n_rows += file_rows
     if n_rows == 0:
         names = ", ".join(source.name for source in sources)
         raise EmptyDataError(f"{names}: a header but no rows: nothing to prepare")
+
+
+def parsed_batch(file_name: str, resolved: Mapping[str, str], batch: TableBatch) -> RawBatch:
+    """Return the rows of a batch under our names, parsed; raises as ``read_interactions`` does.
+
+    Args:
+        resolved: {our name: the file's column}, as ``resolve_columns`` returns it.
+    """
+    written = batch.table.select(pl.col(column).alias(name) for name, column in resolved.items())
+    return RawBatch(_parse(file_name, written), batch.fault, written, Path(file_name).name, batch.first_row)
 
 
 def read_items(path: Path, columns: ItemColumns) -> pl.DataFrame:

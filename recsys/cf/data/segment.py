@@ -99,7 +99,7 @@ def segment_parts(parts: Iterable[pl.DataFrame], config: DataConfig, *, seed: in
         raise EmptyDataError(_no_items_message(pairs, warm, config))
     sampled_out = np.zeros(pairs.n_users, dtype=bool)
     if config.max_users is not None and int(users.sum()) > config.max_users:
-        sample = _sample(users, config.max_users, seed)
+        sample = sample_users(users, config.max_users, seed)
         sampled_out = users & ~sample
         users, items = _fixed_point(pairs, sample, config)
         if not users.any():
@@ -159,7 +159,8 @@ def _fixed_point(pairs: _Pairs, users: BoolVector, config: DataConfig) -> tuple[
         users = remaining
 
 
-def _sample(users: BoolVector, max_users: int, seed: int) -> BoolVector:
+def sample_users(users: BoolVector, max_users: int, seed: int) -> BoolVector:
+    """Return which of the users marked in ``users`` are drawn; the others' number and places change nothing."""
     chosen = generator(seed, "max_users").choice(np.flatnonzero(users), size=max_users, replace=False)
     sample = np.zeros_like(users)
     sample[chosen] = True
@@ -175,18 +176,31 @@ def _index_column(name: str, kept: BoolVector, codes: IndexVector) -> pl.Series:
 def _no_users_message(pairs: _Pairs, config: DataConfig) -> str:
     interactions = np.bincount(pairs.user, minlength=pairs.n_users)
     positives = np.bincount(pairs.user[pairs.positive], minlength=pairs.n_users)
-    return (
-        f"no trainable user: data.min_user_interactions {config.min_user_interactions} and min_user_positives "
-        f"{config.min_user_positives} are met by none of {pairs.n_users} users (at most {interactions.max()} "
-        f"interactions and {positives.max()} positives at {config.positive_threshold:g} or more by one user)"
-    )
+    return no_users_message(config, pairs.n_users, interactions.max(), positives.max())
 
 
 def _no_items_message(pairs: _Pairs, users: BoolVector, config: DataConfig) -> str:
     positives = _item_positives(pairs, users)
+    n_enough = int((positives >= config.min_item_positives).sum())
+    return no_items_message(config, pairs.n_items, n_enough, int(users.sum()), positives.max())
+
+
+def no_users_message(config: DataConfig, n_users: int, most_rows: int, most_positives: int) -> str:
+    """Return why nobody can be trained on: how many users there are, and the most that one of them has."""
+    return (
+        f"no trainable user: data.min_user_interactions {config.min_user_interactions} and min_user_positives "
+        f"{config.min_user_positives} are met by none of {n_users} users (at most {most_rows} "
+        f"interactions and {most_positives} positives at {config.positive_threshold:g} or more by one user)"
+    )
+
+
+def no_items_message(
+    config: DataConfig, n_items: int, n_enough: int, n_users: int, most_positives: int
+) -> str:
+    """Return why nothing can be recommended: items, those with enough positives from the users, and the most."""
     return (
         f"the item filter leaves nothing: data.min_item_positives is {config.min_item_positives}, and of "
-        f"{pairs.n_items} items {int((positives >= config.min_item_positives).sum())} have that many positives "
-        f"from the {int(users.sum())} trainable users (at most {positives.max()} on one item), too few "
+        f"{n_items} items {n_enough} have that many positives "
+        f"from the {n_users} trainable users (at most {most_positives} on one item), too few "
         f"for any user to keep {config.min_user_interactions} interactions"
     )

@@ -12,6 +12,8 @@ from recsys.config.schema import DataConfig
 TRAIN, VALIDATION, TEST = "train", "validation", "test"
 # Kept in interactions.parquet, in no split: the user has no row in the matrices; the row itself was dropped.
 COLD, DROPPED = "cold", "dropped"
+# Why a row with both indices is in no split.
+AT_HELD_OUT, AFTER_HELD_OUT = "negative_of_held_out_event", "later_than_held_out"
 
 
 def assign_splits(segmented: pl.DataFrame, config: DataConfig, funnel: Funnel) -> pl.DataFrame:
@@ -32,7 +34,7 @@ def assign_splits(segmented: pl.DataFrame, config: DataConfig, funnel: Funnel) -
     split, reason = _rules(cuts_events=config.split_unit == "row")
     ranked = ranked.with_columns(_held_out_times()).with_columns(split.alias("split"))
     dropped = ranked.filter(pl.col("split") == DROPPED)
-    for name in ("negative_of_held_out_event", "later_than_held_out"):
+    for name in (AT_HELD_OUT, AFTER_HELD_OUT):
         funnel.drop_rows("split", name, dropped.filter(reason == name))
     outside = pl.when("is_trainable_user").then(pl.lit(DROPPED)).otherwise(pl.lit(COLD))
     return (
@@ -112,9 +114,5 @@ def _rules(*, cuts_events: bool) -> tuple[pl.Expr, pl.Expr]:
         .otherwise(pl.lit(DROPPED))
     )  # fmt: skip
     at_held_out = (time == pl.col("test_time")) | (time == pl.col("validation_time"))
-    reason = (
-        pl.when(at_held_out.fill_null(False))
-        .then(pl.lit("negative_of_held_out_event"))
-        .otherwise(pl.lit("later_than_held_out"))
-    )
+    reason = pl.when(at_held_out.fill_null(False)).then(pl.lit(AT_HELD_OUT)).otherwise(pl.lit(AFTER_HELD_OUT))
     return split, reason

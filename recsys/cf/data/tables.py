@@ -12,6 +12,7 @@ from pathlib import Path
 
 import polars as pl
 
+from recsys.cf.data.pieces import ByteRange, RowRange, Unreadable
 from recsys.cf.data.sources import Source
 from recsys.cf.data.text_files import is_utf8, refuse_utf16, repair_json_lines
 from recsys.errors import RawDataError
@@ -59,24 +60,52 @@ def table_batches(
         RawDataError: the file is damaged, or more than ``UNREADABLE_SHARE`` of its rows cannot be read; names
             the first of them.
     """
-    rows, faults, examples = 0, 0, list[str]()
-    batches = _kind(source).batches(source.path, list(columns), batch_rows)
+    seen = Unreadable()
+    for batch in piece_batches(source, columns, None, batch_rows):
+        count_unreadable(batch, seen)
+        yield batch
+    refuse_unreadable(source.name, seen)
+
+
+def piece_batches(
+    source: Source, columns: Sequence[str], cut: RowRange | ByteRange | None, batch_rows: int = BATCH_ROWS
+) -> Iterator[TableBatch]:
+    """Yield the given columns of a piece of the file as ``table_batches`` does, however many cannot be read.
+
+    Rows are numbered from the piece's first; None is the whole file.
+    """
+    if isinstance(cut, RowRange):
+        batches = _parquet_batches(source.path, list(columns), batch_rows, cut)
+    elif isinstance(cut, ByteRange):
+        batches = _csv_lines(source.path, list(columns), batch_rows, cut)
+    else:
+        batches = _kind(source).batches(source.path, list(columns), batch_rows)
     while True:
         with _damage(source):
             batch = next(batches, None)
         if batch is None:
-            break
-        rows += batch.table.height
-        if batch.fault is not None:
-            marked = batch.fault.is_not_null().arg_true()
-            faults += marked.len()
-            for place in marked.head(_EXAMPLES - len(examples)):
-                values = ", ".join(str(value)[:40] for value in batch.table.row(place) if value is not None)
-                examples.append(f"row {batch.first_row + place} {batch.fault[place]}: {values or '-'}")
+            return
         yield batch
-    if faults > UNREADABLE_SHARE * rows:
+
+
+def count_unreadable(batch: TableBatch, seen: Unreadable) -> None:
+    """Add the rows of a batch, in the order of the file."""
+    seen.n_rows += batch.table.height
+    if batch.fault is None:
+        return
+    marked = batch.fault.is_not_null().arg_true()
+    seen.n_unreadable += marked.len()
+    for place in marked.head(_EXAMPLES - len(seen.examples)):
+        values = ", ".join(str(value)[:40] for value in batch.table.row(place) if value is not None)
+        seen.examples.append((batch.first_row + place, f"{batch.fault[place]}: {values or '-'}"))
+
+
+def refuse_unreadable(name: str, seen: Unreadable) -> None:
+    """Raise RawDataError when more than ``UNREADABLE_SHARE`` of the rows of a file cannot be read."""
+    if seen.n_unreadable > UNREADABLE_SHARE * seen.n_rows:
+        examples = "; ".join(f"row {row} {what}" for row, what in seen.examples[:_EXAMPLES])
         raise RawDataError(
-            f"{source.name}: {faults} of {rows} rows cannot be read ({'; '.join(examples)}); "
+            f"{name}: {seen.n_unreadable} of {seen.n_rows} rows cannot be read ({examples}); "
             "check its encoding and format: UTF-8, and one JSON object per line if JSON Lines"
         )
 
@@ -119,7 +148,21 @@ def _csv_names(path: Path) -> list[str]:
 
 
 def _csv_batches(path: Path, columns: list[str], batch_rows: int) -> Iterator[TableBatch]:
-    lossy = not is_utf8(path)
+    yield from _csv_rows(path, columns, batch_rows, lossy=not is_utf8(path))
+
+
+def _csv_lines(path: Path, columns: list[str], batch_rows: int, cut: ByteRange) -> Iterator[TableBatch]:
+    """Yield the rows of some lines of a CSV file: those lines are read as a file of their own."""
+    with tempfile.TemporaryDirectory(prefix="recsys-csv-") as directory:
+        part = Path(directory) / "lines.csv"
+        with path.open("rb") as stream, part.open("wb") as out:
+            stream.seek(cut.start)
+            out.write(cut.header)
+            out.write(stream.read(cut.end - cut.start))
+        yield from _csv_rows(part, columns, batch_rows, lossy=not cut.is_utf8)
+
+
+def _csv_rows(path: Path, columns: list[str], batch_rows: int, *, lossy: bool) -> Iterator[TableBatch]:
     frames = _csv(path, lossy=lossy).select(columns).collect_batches(chunk_size=batch_rows)
     yield from _numbered(frames, marks=_undecodable if lossy else None)
 
@@ -134,8 +177,12 @@ def _parquet_names(path: Path) -> list[str]:
     return list(pl.read_parquet_schema(path))
 
 
-def _parquet_batches(path: Path, columns: list[str], batch_rows: int) -> Iterator[TableBatch]:
+def _parquet_batches(
+    path: Path, columns: list[str], batch_rows: int, cut: RowRange | None = None
+) -> Iterator[TableBatch]:
     scan = pl.scan_parquet(path, hive_partitioning=False, glob=False)
+    if cut is not None:
+        scan = scan.slice(cut.start, cut.n_rows)
     yield from _numbered(scan.select(columns).collect_batches(chunk_size=batch_rows))
 
 
