@@ -14,12 +14,15 @@ from recsys.types import Json
 def require_content(config: TrainingConfig, manifest: Manifest) -> None:
     """Raise when the configuration names the hybrid model and it cannot be trained on this data version.
 
-    Cheap, so that a night finds out before anything is trained: ConfigError without torch, DataError without
-    embeddings.
+    Cheap, so that a night finds out before anything is trained: ConfigError without torch where it is needed,
+    DataError without embeddings.
     """
     if "hybrid" not in config.runtime.models:
         return
-    require_torch()
+    if (
+        config.runtime.engine.hybrid == "local"
+    ):  # of torchrec the ranks have it, in an environment of their own
+        require_torch()
     if EMBEDDINGS_FILE not in manifest.files and config.bert.embeddings_path is None:
         raise DataError(
             f"data version {manifest.version} has no product embeddings, which the model hybrid learns from: "

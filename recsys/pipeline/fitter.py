@@ -19,6 +19,7 @@ from recsys.cf.models.checkpoint import StoreCheckpoints
 from recsys.cf.models.hybrid import fit_hybrid
 from recsys.cf.models.threads import ThreadShares, use_compiled_threads
 from recsys.cf.models.torchrec_fit import fit_bpr_torchrec
+from recsys.cf.models.torchrec_hybrid_fit import fit_hybrid_torchrec
 from recsys.cf.sampling.pools import build_pools
 from recsys.cf.scoring.user_sample import sample_sets, users_within
 from recsys.cf.tuning.auto import Choice, choose_settings, search_space
@@ -142,7 +143,11 @@ class Fitter:
                 **spark_arguments(self.run, self.data),
             )
         if self.content:
-            return fit_hybrid(
+            sharded = self.run.config.runtime.engine.hybrid == "torchrec"
+            fit_it = (
+                partial(fit_hybrid_torchrec, settings=self.run.config.torchrec) if sharded else fit_hybrid
+            )
+            return fit_it(
                 self.pools, self.content, config, seed=seed, validate=self.validate, control=control
             )
         if trial:

@@ -136,6 +136,8 @@ def test_without_torch_the_night_does_not_begin_and_says_what_to_install(shop, m
     with pytest.raises(ConfigError, match="train-cf"):
         open_run(shop[0].uri, load_config(None, SETTINGS), data_version=shop[1])
     open_run(shop[0].uri, load_config(None, ["runtime.models=[als, bpr]"]), data_version=shop[1])
+    sharded = [*SETTINGS, "runtime.engine.hybrid=torchrec"]  # of which the ranks have torch
+    open_run(shop[0].uri, load_config(None, sharded), data_version=shop[1])
 
 
 def test_too_few_embeddings_fail_the_hybrid_branch_alone(shop):

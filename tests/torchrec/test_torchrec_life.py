@@ -111,10 +111,10 @@ def test_two_torchruns_meet_as_two_hosts_would(tmp_path, free_port):
         others.append(subprocess.Popen(command(settings, files), env=paths(), stderr=subprocess.DEVNULL))
         return follow(files, job, *rest)
 
-    follow = torchrec_fit._follow
+    follow = torchrec_fit.follow
     pools, config = little_pools(), little_config()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(torchrec_fit, "_follow", start_other)
+        patch.setattr(torchrec_fit, "follow", start_other)
         fit = fit_bpr_torchrec(pools, config, settings=settings, seed=3, control=FitControl())
     assert others[0].wait(30) == 0
     alone = sharded_fit(pools, config, ranks=1)

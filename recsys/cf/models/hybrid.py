@@ -108,7 +108,7 @@ def _one_epoch(
             for kind, share in zip(KINDS, draws.counts / draws.counts.sum(), strict=True)
         },
     }
-    _refuse_divergence(model, row, config)
+    refuse_divergence(model.largest_factor(), row, config)
     return row
 
 
@@ -130,8 +130,8 @@ def _draw(model: "HybridModel", pools: NegativePools, config: HybridConfig, key:
     )
 
 
-def _refuse_divergence(model: "HybridModel", row: HistoryRow, config: HybridConfig) -> None:
-    largest = model.largest_factor()
+def refuse_divergence(largest: float, row: HistoryRow, config: HybridConfig) -> None:
+    """Raise DivergedError after an epoch whose loss or ``largest`` absolute factor no healthy fit has."""
     # written so that NaN diverges too
     if not (largest < _LARGEST_FACTOR and np.isfinite(float(row["loss"] or 0.0))):
         raise DivergedError(

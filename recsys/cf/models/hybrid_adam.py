@@ -46,17 +46,19 @@ class RowAdam:
 
     def store(self, rows: Rows, gradient: Tensor, step: int) -> None:
         """Move the fetched rows against their gradient; ``step`` counts from 1."""
-        self._move(rows.state, gradient, step)
+        adam_step(rows.state, gradient, step, self.learning_rate)
         self._state.index_copy_(0, rows.indices, rows.state)
 
     def move_all(self, gradient: Tensor, step: int) -> None:
         """Move the whole table against its gradient."""
-        self._move(self._state, gradient, step)
+        adam_step(self._state, gradient, step, self.learning_rate)
 
-    def _move(self, state: Tensor, gradient: Tensor, step: int) -> None:
-        values, mean, square = state.unbind(1)
-        mean.lerp_(gradient, 1 - _MEAN_DECAY)
-        square.mul_(_SQUARE_DECAY).addcmul_(gradient, gradient, value=1 - _SQUARE_DECAY)
-        # both corrections of the bias in the rate, as SparseAdam has them
-        rate = self.learning_rate * (1 - _SQUARE_DECAY**step) ** 0.5 / (1 - _MEAN_DECAY**step)
-        values.addcdiv_(mean, square.sqrt().add_(_EPSILON), value=-rate)
+
+def adam_step(state: Tensor, gradient: Tensor, step: int, learning_rate: float) -> None:
+    """Move rows in place against their gradient; ``state`` (rows, 3, columns): values, mean, square."""
+    values, mean, square = state.unbind(1)
+    mean.lerp_(gradient, 1 - _MEAN_DECAY)
+    square.mul_(_SQUARE_DECAY).addcmul_(gradient, gradient, value=1 - _SQUARE_DECAY)
+    # both corrections of the bias in the rate, as SparseAdam has them
+    rate = learning_rate * (1 - _SQUARE_DECAY**step) ** 0.5 / (1 - _MEAN_DECAY**step)
+    values.addcdiv_(mean, square.sqrt().add_(_EPSILON), value=-rate)

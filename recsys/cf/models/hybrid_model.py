@@ -3,7 +3,6 @@
 Imports torch: only ``recsys.cf.models.hybrid`` imports this file, when a fit starts.
 """
 
-import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -14,7 +13,7 @@ from torch import Tensor
 from torch.nn.functional import embedding, logsigmoid
 
 from recsys.cf.models.hybrid_adam import RowAdam
-from recsys.cf.models.hybrid_start import MOMENTS, TABLES
+from recsys.cf.models.hybrid_start import MOMENTS, TABLES, learning_rates
 from recsys.config.schema import HybridConfig
 from recsys.types import Factors, FloatMatrix, IndexVector
 
@@ -72,13 +71,11 @@ class HybridModel:
         self.config = config
         self.device = torch.device("cuda" if device == "gpu" else "cpu")
         self.content = self._tensor(content)
-        rate = config.learning_rate
-        # d coordinates of a unit vector move together: this rate moves a projected row as far as a table's row
-        rates = (rate, rate, rate / math.sqrt(content.shape[1]))
+        rates = learning_rates(config, content.shape[1])
         self.steps = int(start["steps"])
         self.tables = {
-            name: RowAdam([self._tensor(start[f"{part}{name}"]) for part in ("", *MOMENTS)], rate)
-            for name, rate in zip(TABLES, rates, strict=True)
+            name: RowAdam([self._tensor(start[f"{part}{name}"]) for part in ("", *MOMENTS)], rates[name])
+            for name in TABLES
         }
 
     def step(self, users: IndexVector, positives: IndexVector, negatives: IndexVector) -> list[float]:
@@ -93,14 +90,14 @@ class HybridModel:
         fetched = U.fetch(user_rows), V.fetch(item_rows)
         vectors = self.content.index_select(0, item_rows)
         u, v = (rows.values.clone().requires_grad_() for rows in fetched)
-        c = _product(vectors, P.parts[0]).requires_grad_()
+        c = one_thread_product(vectors, P.parts[0]).requires_grad_()
         loss = triplet_loss(u, v, c, user, item.view(2, -1), self.config)
         # the sum, not the mean: Adam's epsilon must stay small beside the gradients
         u_gradient, v_gradient, c_gradient = torch.autograd.grad(loss.total, (u, v, c))
         self.steps += 1
         U.store(fetched[0], u_gradient, self.steps)
         V.store(fetched[1], v_gradient, self.steps)
-        P.move_all(_product(vectors.T, c_gradient), self.steps)
+        P.move_all(one_thread_product(vectors.T, c_gradient), self.steps)
         margin = loss.margin
         told = torch.stack([loss.cf, loss.content, (margin > 0).sum(), torch.sigmoid(-margin).sum()])
         sums: list[float] = told.tolist()
@@ -109,7 +106,7 @@ class HybridModel:
     def folded(self) -> Factors:
         """Return U and V' = cf_weight V + content_weight E P: u . v' is the served score of both parts."""
         U, V, P = (self.tables[name].parts[0] for name in TABLES)
-        items = self.config.cf_weight * V + self.config.content_weight * _product(self.content, P)
+        items = self.config.cf_weight * V + self.config.content_weight * one_thread_product(self.content, P)
         return Factors(_array(U), _array(items))
 
     def largest_factor(self) -> float:
@@ -133,7 +130,7 @@ class HybridModel:
         return torch.from_numpy(np.array(array)).to(self.device)
 
 
-def _product(a: Tensor, b: Tensor) -> Tensor:
+def one_thread_product(a: Tensor, b: Tensor) -> Tensor:
     """Return a @ b by one thread: sums that several threads share have other last bits."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)

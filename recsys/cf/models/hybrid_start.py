@@ -1,5 +1,6 @@
 """Where HybridCFBERT starts: small random factors, and what the content part reads of the embeddings."""
 
+import math
 from typing import Any
 
 import numpy as np
@@ -29,6 +30,13 @@ def content_matrix(embeddings: AlignedEmbeddings) -> FloatMatrix:
         unit = vectors[known] / lengths[known]
         content[known] = unit - unit.mean(axis=0)
     return content
+
+
+def learning_rates(config: HybridConfig, dimensions: int) -> dict[str, float]:
+    """Return Adam's rate of each table; ``dimensions``: length of an embedding."""
+    rate = config.learning_rate
+    # d coordinates of a unit vector move together: this rate moves a projected row as far as a table's row
+    return dict(zip(TABLES, (rate, rate, rate / math.sqrt(dimensions)), strict=True))
 
 
 def start_arrays(

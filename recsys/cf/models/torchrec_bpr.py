@@ -1,25 +1,20 @@
 """BPR over sharded tables, as each rank of TorchRec runs it. Imports torch: only ranks import this file."""
 
-import time
-from typing import Any
-
-import numpy as np
 import torch
-import torch.distributed as dist
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import softplus
 
 from recsys.cf.models.bpr import learning_rate_at, regularization_of, samples_of_parts
 from recsys.cf.models.bpr_kernel import HARDNESS, LOSS, ORDERED, Regularization
-from recsys.cf.models.memory import peak_memory_bytes
+from recsys.cf.models.torchrec_epoch import Tally, own_triplets, share_of
 from recsys.cf.models.torchrec_job import Job, JobFiles
 from recsys.cf.models.torchrec_tables import ITEMS, USERS, ShardedTables
-from recsys.cf.sampling.dual import KINDS
-from recsys.cf.sampling.shuffled import Sequence, draw_places
+from recsys.cf.sampling.shuffled import Sequence
 from recsys.config.schema import BprConfig
 from recsys.rng import derive_seed
-from recsys.types import HistoryRow
+from recsys.types import FloatMatrix, HistoryRow, Json
+
+_SUMS = ("loss", "hardness", "ordered_share")  # by LOSS, HARDNESS, ORDERED
 
 
 class BprRank:
@@ -28,41 +23,35 @@ class BprRank:
     def __init__(self, job: Job, files: JobFiles, device: torch.device) -> None:
         self._job, self._config = job, BprConfig(**job.settings)
         self._pools = files.read_pools(job)
-        self._share = -(-job.batch_size // dist.get_world_size())
         self._regularization = regularization_of(self._config)
         columns = self._config.factors + int(self._config.item_bias)
         shapes = {USERS: (job.n_users, columns), ITEMS: (job.n_items, columns)}
         self._device = device
-        self.tables = ShardedTables(files, shapes, self._share, device, torch.optim.SGD, lr=1.0)
+        self._tables = ShardedTables(files, shapes, share_of(job), device, torch.optim.SGD, lr=1.0)
 
     def epoch(self, epoch: int) -> HistoryRow:
         """Apply one 0-based epoch together with the other ranks and return its row."""
-        started, config = time.perf_counter(), self._config
+        config, tally = self._config, Tally(_SUMS, self._device)
         learning_rate = learning_rate_at(config, epoch)
-        self.tables.set_learning_rate(learning_rate)
-        sums = torch.zeros(3, dtype=torch.float64, device=self._device)
-        counts, n_triplets = np.zeros(len(KINDS), dtype=np.int64), 0
+        self._tables.set_learning_rate(learning_rate)
         for part, samples in enumerate(samples_of_parts(config)):
-            drawn, n = self._part(epoch, part, samples, sums)
-            counts += drawn
-            n_triplets += n
-        told = self._told(sums, counts, n_triplets)
-        n_all = max(int(told[3]), 1)
-        shares = told[5:] / max(told[5:].sum(), 1)
-        return {
-            "epoch": epoch + 1,
-            "seconds": time.perf_counter() - started,
-            "loss": float(told[LOSS] / n_all),
-            "ordered_share": float(told[ORDERED] / n_all),
-            "hardness": float(told[HARDNESS] / n_all),
-            "learning_rate": learning_rate,
-            "triplets": int(told[3]),
-            "peak_memory_bytes": int(told[4]),  # of all ranks together; pages they share count for each
-            **{f"share_{kind}": float(share) for kind, share in zip(KINDS, shares, strict=True)},
-        }
+            self._part(epoch, part, samples, tally)
+        return {**tally.row(epoch), "learning_rate": learning_rate}
 
-    def _part(self, epoch: int, part: int, samples: int, sums: Tensor) -> tuple[NDArray[np.int64], int]:
-        """Apply a part of an epoch; add to ``sums``; return this rank's draws of each kind and its triplets."""
+    def largest(self) -> float:
+        """Return the largest absolute value in the rows of this rank; infinity for NaN."""
+        return self._tables.largest()
+
+    def notes(self) -> Json:
+        """Return what a checkpoint needs that no table holds: nothing, as SGD has no memory."""
+        return {}
+
+    def export(self) -> None:
+        """Write U and V to the files' ``out_*`` and wait until all ranks have."""
+        self._tables.export()
+
+    def _part(self, epoch: int, part: int, samples: int, tally: Tally) -> None:
+        """Apply a part of an epoch and add to its tally."""
         config, job = self._config, self._job
         sequence = Sequence(
             config.negative_sampling,
@@ -72,28 +61,14 @@ class BprRank:
             order_key=derive_seed(job.seed, "bpr", "order", epoch, part),
             candidates=config.adaptive_candidates,
         )
-        now: tuple[Any, ...] = ()
+        now: tuple[FloatMatrix, ...] = ()
         if config.negative_sampling == "adaptive":
-            self.tables.export()  # candidates are scored by the factors as they are when the part begins
-            now = self.tables.exported()
-        counts, n_triplets = np.zeros(len(KINDS), dtype=np.int64), 0
-        before = dist.get_rank() * self._share
-        for batch in range(0, self._pools.n_positives * samples, job.batch_size):
-            first = batch + before
-            last = max(first, min(first + self._share, batch + job.batch_size))
-            triplets = draw_places(self._pools, sequence, first, last, *now)
-            u, v = self.tables.rows(triplets.users, triplets.positives, triplets.negatives)
-            self.tables.move(*gradients(u, v, self._regularization, config, sums))
-            counts += triplets.counts
-            n_triplets += len(triplets.users)
-        return counts, n_triplets
-
-    def _told(self, sums: Tensor, counts: NDArray[np.int64], n_triplets: int) -> NDArray[np.float64]:
-        """Return the sums of all ranks: the three of the loss, triplets, peak memory, draws of each kind."""
-        own = np.concatenate([[n_triplets, peak_memory_bytes()], counts]).astype(np.float64)
-        told = torch.cat([sums, torch.from_numpy(own).to(self._device)])
-        dist.all_reduce(told)
-        return np.asarray(told.cpu().numpy(), dtype=np.float64)
+            self._tables.export()  # candidates are scored by the factors as they are when the part begins
+            now = self._tables.exported()
+        for triplets in own_triplets(self._pools, sequence, job, now):
+            u, v = self._tables.rows(triplets.users, triplets.positives, triplets.negatives)
+            self._tables.move(*gradients(u, v, self._regularization, config, tally.sums))
+            tally.count(triplets)
 
 
 def gradients(

@@ -2,8 +2,11 @@
 
 import logging
 import math
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from recsys.cf.models.base import FitControl, FitResult, Validate
 from recsys.cf.models.bpr import refuse_divergence
@@ -13,8 +16,8 @@ from recsys.cf.models.item_start import ItemStart
 from recsys.cf.models.torchrec_job import Job, JobFiles
 from recsys.cf.models.torchrec_ranks import Ranks, require_torchrec, working_directory
 from recsys.cf.sampling.pools import NegativePools
-from recsys.config.schema import BprConfig, TorchRecConfig
-from recsys.types import Factors, FloatMatrix
+from recsys.config.schema import BprConfig, HybridConfig, TorchRecConfig
+from recsys.types import Factors, Json
 
 _TABLES = ("user_factors", "item_factors")
 logger = logging.getLogger(__name__)
@@ -64,6 +67,7 @@ def fit_bpr_torchrec(
     if not record.goes_on:  # killed after its last checkpoint
         done = Factors(*start.values())
         return record.result(lambda: done, "cpu")
+    exports, kept = looks(config, bool(validate), bool(control.checkpoints))
     with working_directory(settings) as files:
         job = Job(
             model="bpr",
@@ -73,10 +77,21 @@ def fit_bpr_torchrec(
             n_users=pools.n_users,
             n_items=pools.n_items,
             first_epoch=len(record.rows),
-            exports=_exports(config, bool(validate), bool(control.checkpoints)),
+            exports=exports,
+            kept=kept,
         )
         files.write(job, pools, start)
-        return _follow(files, job, config, settings, record, control)
+
+        def latest() -> Factors:
+            return Factors(*(np.array(files.map(f"out_{name}")) for name in _TABLES))
+
+        def arrays() -> dict[str, NDArray[Any]]:
+            return {name: np.array(files.map(f"out_{name}")) for name in _TABLES}
+
+        def look(line: Json) -> None:
+            refuse_divergence(line["largest_factor"], line["row"], config)
+
+        return follow(files, job, settings, record, control, look, latest, arrays)
 
 
 def batch_size_of(pools: NegativePools) -> int:
@@ -84,33 +99,39 @@ def batch_size_of(pools: NegativePools) -> int:
     return int(2 ** min(14, max(8, math.floor(math.log2(max(1, pools.n_items))))))
 
 
-def _follow(
+def follow(
     files: JobFiles,
     job: Job,
-    config: BprConfig,
     settings: TorchRecConfig,
     record: FitRecord,
     control: FitControl,
+    look: Callable[[Json], None],
+    latest: Callable[[], Factors],
+    arrays: Callable[[], Mapping[str, NDArray[Any]]],
 ) -> FitResult:
-    def latest() -> Factors:
-        return Factors(*(np.array(files.map(f"out_{name}")) for name in _TABLES))
+    """Start the ranks of a job whose files are written, follow them to the end, and return the fit.
 
-    def arrays() -> dict[str, FloatMatrix]:
-        factors = latest()
-        return {"user_factors": factors.user_factors, "item_factors": factors.item_factors}
-
+    Args:
+        files, job, settings: what the ranks do, and where.
+        record: gets every epoch's row.
+        control: progress, cancellation, threads.
+        look: called with each line of an epoch first; may raise what ends the fit.
+        latest: returns the factors as the files have them, called after epochs in ``job.exports``.
+        arrays: returns what a checkpoint needs, likewise.
+    """
     with Ranks(files, settings, control) as ranks:
         while record.goes_on:
             line = ranks.next_row()
-            refuse_divergence(line["largest_factor"], line["row"], config)
+            look(line)
             record.add(line["row"], latest, arrays)
             if len(record.rows) in job.exports:
                 ranks.let_go(len(record.rows), record.goes_on)
     return record.result(latest, ranks.device)
 
 
-def _exports(config: BprConfig, validates: bool, keeps: bool) -> list[int]:
-    """Return the 1-based epochs after which somebody looks at the factors; the last is one of them."""
-    every = [config.validate_every] * validates + [config.checkpoint_every] * keeps
+def looks(config: BprConfig | HybridConfig, validates: bool, keeps: bool) -> tuple[list[int], list[int]]:
+    """Return the 1-based epochs after which somebody looks at the factors, the last too, and those of checkpoints."""
     epochs = range(1, config.epochs + 1)
-    return [epoch for epoch in epochs if epoch == config.epochs or any(epoch % n == 0 for n in every)]
+    kept = [epoch for epoch in epochs if keeps and epoch % config.checkpoint_every == 0]
+    validated = [epoch for epoch in epochs if validates and epoch % config.validate_every == 0]
+    return sorted({*kept, *validated, config.epochs}), kept

@@ -60,6 +60,7 @@ class Job:
     n_items: int
     first_epoch: int  # 0-based
     exports: list[int]  # 1-based epochs after which the tables are written out and a word is waited for
+    kept: list[int]  # those of them after which a checkpoint is taken: it needs all that the ranks hold
     driver: Process = field(default_factory=Process.this)
 
 
@@ -71,8 +72,23 @@ class JobFiles:
         self.log = directory / "torchrun.log"
         self._progress = directory / "progress.jsonl"
 
-    def write(self, job: Job, pools: NegativePools, tables: Mapping[str, FloatMatrix]) -> None:
-        """Write everything the ranks read, and the empty matrices that they write ``tables`` out to."""
+    def write(
+        self,
+        job: Job,
+        pools: NegativePools,
+        tables: Mapping[str, FloatMatrix],
+        given: Mapping[str, NDArray[Any]] | None = None,
+    ) -> None:
+        """Write everything the ranks read, and the empty matrices that they write ``tables`` out to.
+
+        Args:
+            job: what to do.
+            pools: positives and pools of negatives.
+            tables: what the ranks start from and change.
+            given: what they read besides, under these names.
+        """
+        for name, array in (given or {}).items():
+            self._save(name, array)
         for name in _POOL_ARRAYS:
             self._save(f"pools_{name}", getattr(pools, name))
         for name in _POOL_SETS:
@@ -81,7 +97,7 @@ class JobFiles:
             self._save(f"pools_{name}_indices", sets.indices)
         for name, table in tables.items():
             self._save(f"start_{name}", table)
-            np.lib.format.open_memmap(self._path(f"out_{name}"), "w+", np.float32, table.shape)
+            self.make_out(name, table.shape)
         self._progress.touch()
         (self.directory / "job.json").write_text(json.dumps(asdict(job)))  # last: the rest is there
 
@@ -106,6 +122,10 @@ class JobFiles:
         """Return an array, mapped; what is written to it is seen by nobody."""
         # not "r": compiled code takes arrays that cannot be written for another type
         return np.asarray(np.load(self._path(name), mmap_mode="c", allow_pickle=False))
+
+    def make_out(self, name: str, shape: tuple[int, ...]) -> None:
+        """Make the matrix of zeros that ``out`` returns; takes no room until it is written to."""
+        np.lib.format.open_memmap(self._path(f"out_{name}"), "w+", np.float32, shape)
 
     def out(self, name: str) -> "np.memmap[Any, np.dtype[np.float32]]":
         """Return the matrix that ranks write a table out to, mapped and shared."""

@@ -80,24 +80,40 @@ class ShardedTables:
         self, users: IndexVector, positives: IndexVector, negatives: IndexVector
     ) -> tuple[Tensor, Tensor]:
         """Return U's rows (n, columns) and V's (n, 2, columns): positive, negative; n may differ by rank."""
-        n, pad = len(users), self._share - len(users)
-        items = np.stack([positives, negatives], axis=1).ravel()
-        counts = [np.pad(np.full(n, _LOOKUPS[name], np.int32), (0, pad)) for name in (USERS, ITEMS)]
+        u, v = self.look_up(users, np.stack([positives, negatives], axis=1).ravel())
+        return u, v.view(len(u), 2, v.shape[1])
+
+    def look_up(self, users: NDArray[Any], items: NDArray[Any]) -> tuple[Tensor, Tensor]:
+        """Return these rows of U and of V, (n, columns) each; both n may differ by rank."""
         features = KeyedJaggedTensor(
             keys=[USERS, ITEMS],
             values=torch.from_numpy(np.concatenate([users, items]).astype(np.int64)).to(self._device),
-            lengths=torch.from_numpy(np.concatenate(counts)).to(self._device),
+            lengths=torch.from_numpy(np.concatenate([self._spread(len(users)), self._spread(len(items))])).to(
+                self._device
+            ),
             stride=self._share,
         )
         found = self._model(features)
         self._looked_up = [found[name].values() for name in (USERS, ITEMS)]
         u, v = (rows.detach() for rows in self._looked_up)
-        return u, v.view(n, 2, v.shape[1])
+        return u, v
 
     def move(self, user_gradient: Tensor, item_gradient: Tensor) -> None:
         """Send the gradients of the rows last looked up to their owners, who move the rows against them."""
         u, v = self._looked_up
         torch.autograd.backward([u, v], [user_gradient, item_gradient.view_as(v)])
+
+    def owned(self, name: str) -> tuple[int, Tensor]:
+        """Return the first of this rank's rows of a table, and them: what is written there counts."""
+        (shard,) = self._parts[name]
+        # .data: autograd's guard must not see writes between forward and backward, which reads no old values
+        return int(shard.metadata.shard_offsets[0]), shard.tensor.data
+
+    def _spread(self, n: int) -> NDArray[np.int32]:
+        """Return how many lookups each place of the batch gets: TorchRec wants n of them shared out."""
+        counts = np.full(self._share, n // self._share, dtype=np.int32)
+        counts[: n % self._share] += 1
+        return counts
 
     def largest(self) -> float:
         """Return the largest absolute value in the rows of this rank; infinity for NaN."""
@@ -108,13 +124,8 @@ class ShardedTables:
     def export(self) -> None:
         """Write the rows of every rank to the files' ``out_*`` and wait until all have."""
         for name, shards in self._parts.items():
-            out = self._files.out(name)
             for shard in shards:
-                first = shard.metadata.shard_offsets[0]
-                for start, stop in _pieces(len(shard.tensor)):
-                    out[first + start : first + stop] = shard.tensor[start:stop, : out.shape[1]].cpu().numpy()
-            if os.environ.get("LOCAL_WORLD_SIZE") != os.environ.get("WORLD_SIZE"):
-                out.flush()  # other hosts read it
+                write_rows(self._files, name, shard.metadata.shard_offsets[0], shard.tensor)
         dist.barrier()
 
     def exported(self) -> tuple[FloatMatrix, FloatMatrix]:
@@ -123,11 +134,24 @@ class ShardedTables:
 
     def _fill(self, name: str, start: NDArray[Any]) -> None:
         for shard in self._parts[name]:
-            first, columns = shard.metadata.shard_offsets[0], start.shape[1]
-            shard.tensor.zero_()
-            for begin, end in _pieces(len(shard.tensor)):
-                piece = torch.from_numpy(np.array(start[first + begin : first + end]))
-                shard.tensor[begin:end, :columns].copy_(piece)
+            read_rows(start, shard.metadata.shard_offsets[0], shard.tensor)
+
+
+def read_rows(start: NDArray[Any], first: int, rows: Tensor) -> None:
+    """Fill a rank's rows, from ``first`` on, out of a whole matrix; padded columns become 0."""
+    rows.zero_()
+    for begin, end in _pieces(len(rows)):
+        piece = torch.from_numpy(np.array(start[first + begin : first + end]))
+        rows[begin:end, : start.shape[1]].copy_(piece)
+
+
+def write_rows(files: JobFiles, name: str, first: int, rows: Tensor) -> None:
+    """Write a rank's rows, from ``first`` on, to a table's ``out_*`` without padded columns."""
+    out = files.out(name)
+    for begin, end in _pieces(len(rows)):
+        out[first + begin : first + end] = rows[begin:end, : out.shape[1]].cpu().numpy()
+    if os.environ.get("LOCAL_WORLD_SIZE") != os.environ.get("WORLD_SIZE"):
+        out.flush()  # other hosts read it
 
 
 def _sharded(

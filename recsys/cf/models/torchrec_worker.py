@@ -18,9 +18,11 @@ import torch.distributed as dist  # noqa: E402
 from torchrec.distributed.planner.types import PlannerError  # noqa: E402
 
 from recsys.cf.models.torchrec_bpr import BprRank  # noqa: E402
+from recsys.cf.models.torchrec_hybrid import HybridRank  # noqa: E402
 from recsys.cf.models.torchrec_job import STOP, Job, JobFiles  # noqa: E402
 from recsys.errors import NotEnoughMemory, RecsysError  # noqa: E402
 
+_RANKS: dict[str, type[BprRank] | type[HybridRank]] = {"bpr": BprRank, "hybrid": HybridRank}
 _WATCH_SECONDS = 1.0  # between looks whether whoever asked for the fit still lives
 _WORD_SECONDS = 0.01  # between looks for its word after an export
 _LONGEST_WAIT = timedelta(minutes=30)  # of one rank for another inside a step
@@ -50,17 +52,17 @@ def _train(files: JobFiles, rank: int) -> None:
     device = _device()
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
     dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=_LONGEST_WAIT)
-    model = BprRank(job, files, device)
+    model = _RANKS[job.model](job, files, device)
     if rank == 0:
         files.tell({"device": "gpu" if device.type == "cuda" else "cpu", "ranks": dist.get_world_size()})
     for epoch in range(job.first_epoch, job.exports[-1]):
         row = model.epoch(epoch)
-        largest = torch.tensor(model.tables.largest(), device=device)
+        largest = torch.tensor(model.largest(), device=device)
         dist.all_reduce(largest, dist.ReduceOp.MAX)
         if epoch + 1 in job.exports:
-            model.tables.export()
+            model.export()
         if rank == 0:
-            files.tell({"row": row, "largest_factor": float(largest)})
+            files.tell({"row": row, "largest_factor": float(largest), **model.notes()})
         if epoch + 1 in job.exports[:-1] and _word(files, epoch + 1) == STOP:
             break
     dist.barrier()
