@@ -10,7 +10,7 @@ from collections.abc import Iterator, MutableMapping, Sequence
 from typing import Any
 
 from recsys.errors import DataError
-from recsys.storage.open import open_store
+from recsys.storage.open import open_store, store_uri_anywhere
 from recsys.storage.ranges import open_object
 
 _BATCH_ROWS = 1 << 16
@@ -32,7 +32,11 @@ def read_parquet(session: Any, store_uri: str, keys: Sequence[str], columns: Seq
     object that is no Parquet or lacks a column gives DataError. Memory of an executor: the columns of a row group.
     """
     session.dataSource.register(StoreParquet)
-    options = {"store": store_uri, "keys": json.dumps(list(keys)), "columns": json.dumps(list(columns))}
+    options = {
+        "store": store_uri_anywhere(store_uri),
+        "keys": json.dumps(list(keys)),
+        "columns": json.dumps(list(columns)),
+    }
     return session.read.format(StoreParquet.name()).options(**options).load()
 
 

@@ -1,7 +1,8 @@
 """Batch recommendations: the best unseen items of every user of a registered model, as Parquet in the store."""
 
+import json
 import logging
-import shutil
+import re
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,7 +14,7 @@ from recsys.cf.models.threads import use_compiled_threads
 from recsys.cf.scoring.hnsw import recall
 from recsys.config.schema import TrainingConfig
 from recsys.config.settings import available_threads
-from recsys.errors import IntegrityError, RecallTooLow
+from recsys.errors import ConfigError, IntegrityError, RecallTooLow
 from recsys.pipeline.list_model import ListModel
 from recsys.pipeline.list_parts import COLUMNS, UsersDone, compute_lists, finished_part, write_part
 from recsys.pipeline.list_set import (
@@ -31,6 +32,7 @@ from recsys.registry.artifact import split_model_id
 from recsys.rng import derive_seed
 from recsys.types import Json
 
+_PART_NAME = re.compile(r"part-\d+\.parquet")
 logger = logging.getLogger(__name__)
 
 
@@ -177,25 +179,50 @@ def publish_lists(lists: ListSet, entries: Sequence[Json], measured_recall: Json
 
 
 def copy_set(lists: ListSet, result: Json, output: Path) -> None:
-    """Replace ``output`` by the files of a published set, each verified; it is never half filled.
+    """Bring the files of a published set into the directory ``output``, each verified, its manifest last.
+
+    Of what lies there only files of an earlier copy are removed, those that its manifest names.
 
     Raises:
         IntegrityError: A file in the store is not what the manifest says.
+        ConfigError: ``output`` is no directory that can be written.
     """
     store = lists.open_store()
     manifest = read_set(store, lists.prefix) or {"files": []}
-    output.parent.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(dir=output.parent, prefix=f".{output.name}-") as temporary:
-        fresh = Path(temporary) / lists.set_id
-        fresh.mkdir()
-        for entry in manifest["files"]:
-            if store.get_file(f"{lists.prefix}/{entry['name']}", fresh / entry["name"]) != entry["sha256"]:
-                raise IntegrityError(f"{lists.prefix}/{entry['name']} is damaged; run recommend-all again")
-        store.get_file(f"{lists.prefix}/{MANIFEST}", fresh / MANIFEST)
-        if output.exists():
-            shutil.rmtree(output)
-        fresh.rename(output)
+    names = [entry["name"] for entry in manifest["files"]]
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(dir=output, prefix=f".{lists.set_id}-") as temporary:
+            fresh = Path(temporary)
+            for entry in manifest["files"]:
+                if (
+                    store.get_file(f"{lists.prefix}/{entry['name']}", fresh / entry["name"])
+                    != entry["sha256"]
+                ):
+                    raise IntegrityError(
+                        f"{lists.prefix}/{entry['name']} is damaged; run recommend-all again"
+                    )
+            store.get_file(f"{lists.prefix}/{MANIFEST}", fresh / MANIFEST)
+            earlier = _copied_names(output / MANIFEST)
+            (output / MANIFEST).unlink(
+                missing_ok=True
+            )  # no manifest, no set: until the new files are all there
+            for name in (*names, MANIFEST):
+                (fresh / name).replace(output / name)
+            for name in sorted(earlier - set(names)):
+                (output / name).unlink(missing_ok=True)
+    except OSError as error:
+        raise ConfigError(f"--output {output}: {error}; name a directory that can be written") from error
     result["local_copy"] = str(output)
+
+
+def _copied_names(manifest: Path) -> set[str]:
+    """Return the files of an earlier copy, by its manifest; none where there is no readable one."""
+    try:
+        files = json.loads(manifest.read_bytes())["files"]
+        return {str(entry["name"]) for entry in files if _PART_NAME.fullmatch(str(entry["name"]))}
+    except (OSError, ValueError, KeyError, TypeError):
+        return set()
 
 
 def _popular(model: ListModel, k: int) -> Json:

@@ -13,6 +13,7 @@ from recsys.cf.models.threads import use_compiled_threads
 from recsys.engines.spark_session import spark_session
 from recsys.pipeline.list_parts import write_part
 from recsys.pipeline.list_set import ListSet
+from recsys.storage.open import store_uri_anywhere
 from recsys.types import Json
 
 
@@ -24,6 +25,7 @@ def write_parts_on_spark(lists: ListSet, parts: Sequence[int]) -> dict[int, Json
     Raises:
         ConfigError, EngineError, EngineUnavailable: See ``spark_session``.
     """
+    lists = lists.model_copy(update={"store_uri": store_uri_anywhere(lists.store_uri)})
     with spark_session(lists.config.spark, f"recommend-all {lists.set_id}") as session:
         numbers = session.sparkContext.parallelize(list(parts), len(parts)).map(lambda part: (part,))
         frame = session.createDataFrame(numbers, "part long")

@@ -4,7 +4,7 @@ U users, I items, n train entries, p of them positive, F factors; U F and I F ar
 the measured peaks of `make bench-scale` (docs/scale.md).
 """
 
-from recsys.config.schema import AlsConfig, BprConfig, HybridConfig, RecommendConfig
+from recsys.config.schema import AlsConfig, BprConfig, HybridConfig, RecommendConfig, TorchRecConfig
 from recsys.planning.sizes import Sizes
 
 INTERPRETER_BYTES = 155_000_000  # Python with what a night imports
@@ -107,6 +107,20 @@ def hybrid_bytes(n_users: int, n_items: int, n_positives: int, dimensions: int, 
     batch = config.batch_size * _BATCH_ROWS_OF_TRIPLET * config.factors * _FLOAT32_BYTES
     # values and two moments, the best, those folded now, a checkpoint as arrays and as bytes
     return 12 * factors + 3 * projection + content + epoch + batch + _TORCH_BYTES
+
+
+def als_spark_bytes(n_users: int, n_items: int, n_interactions: int, factors: int, threads: int) -> int:
+    """Return what the driver of Spark's ALS needs beside its data and Java: R as it comes, weights, a validation."""
+    walk = _validation_bytes(n_items, factors, threads)
+    return 2 * factors_bytes(n_users, n_items, factors) + walk + _FLOAT32_BYTES * n_interactions
+
+
+def torchrec_bytes(n_users: int, n_items: int, factors: int, tables: int, config: TorchRecConfig) -> int:
+    """Return the bytes one host needs for sharded tables: 3 R of the driver, its share of the ranks' ``tables``
+    (1 for SGD, 3 with Adam's moments), and torch in each rank.
+    """
+    r = factors_bytes(n_users, n_items, factors)
+    return 3 * r + tables * r // config.hosts + config.ranks * _TORCH_BYTES
 
 
 def walk_bytes(n_items: int, threads: int, tiles: int = 1) -> int:

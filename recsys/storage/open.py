@@ -36,6 +36,11 @@ def open_store(uri: str | None = None) -> Store:
     raise ConfigError(f"store {uri!r} is not understood; use a path, file:///path or s3://bucket/prefix")
 
 
+def store_uri_anywhere(uri: str) -> str:
+    """Return a URI that names the same store in a process with another working directory."""
+    return uri if "://" in uri else str(Path(uri).expanduser().absolute())
+
+
 def _local(root: Path) -> Store:
     if root.exists() and not root.is_dir():
         raise ConfigError(f"store {root} is a file; name a directory or s3://bucket/prefix")

@@ -2,6 +2,7 @@
 
 import threading
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from spark_cluster import needs_spark
 from recsys.cf.data.demo import write_demo_shop
 from recsys.cf.data.load import load_processed_data
 from recsys.cf.data.prepare import prepare
+from recsys.cf.models import als_spark
 from recsys.cf.models.als_confidence import scale_confidence
 from recsys.cf.models.als_loss import als_loss
 from recsys.cf.models.als_objective import positive_counts, positives_regularization
@@ -20,7 +22,7 @@ from recsys.cf.models.als_train import train_als
 from recsys.cf.models.base import FitControl
 from recsys.config.load import load_config
 from recsys.config.schema import AlsConfig, DataConfig, SparkConfig
-from recsys.errors import ConfigError, DataError, TrainingCancelled, TrainingTimeout
+from recsys.errors import ConfigError, DataError, DivergedError, TrainingCancelled, TrainingTimeout
 from recsys.pipeline.nightly import run_nightly
 from recsys.pipeline.run import open_run
 from recsys.pipeline.spark_fit import spark_arguments
@@ -218,3 +220,14 @@ def test_a_night_on_spark_ends_with_a_registered_model(session, tmp_path):
     als = night["models"]["als"]
     assert als["metrics"]["recall@10"] > als["baseline"]["recall@10"]
     assert (als["device"], als["best_iteration"]) == ("spark", 5)
+
+
+@needs_spark
+def test_a_system_without_a_solution_is_divergence_and_says_what_to_change():
+    from pyspark.errors import PySparkRuntimeError
+
+    def fit(_ratings):
+        raise PySparkRuntimeError("SingularMatrixException: LAPACK.dppsv returned 3")
+
+    with pytest.raises(DivergedError, match=r"raise als\.regularization"):
+        als_spark._fitted(SimpleNamespace(fit=fit), None, (3, 2), 2)

@@ -24,6 +24,7 @@ from recsys.cf.models.als_spark_rows import ITEM, USER, VALUE, TrainRows, rating
 from recsys.cf.models.base import FitControl, FitResult, Validate, utc_now
 from recsys.cf.models.memory import peak_memory_bytes
 from recsys.config.schema import AlsConfig, SparkConfig
+from recsys.engines.spark_errors import translated_spark_errors
 from recsys.engines.spark_jobs import interruptible
 from recsys.engines.spark_session import n_partitions, session_directory, spark_session
 from recsys.errors import (
@@ -144,7 +145,8 @@ def _require_same_rows(ratings: Any, user_items: csr_matrix, rows: TrainRows) ->
 
 def _fitted(estimator: Any, ratings: Any, shape: tuple[int, int], factors: int) -> Factors:
     try:
-        model = estimator.fit(ratings)
+        with translated_spark_errors():
+            model = estimator.fit(ratings)
     except EngineError as error:
         if "SingularMatrix" not in str(error) and "dppsv" not in str(error):
             raise
