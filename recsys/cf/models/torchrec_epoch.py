@@ -21,7 +21,8 @@ from recsys.types import FloatMatrix, HistoryRow
 
 def share_of(job: Job) -> int:
     """Return the triplets of a batch that one rank takes, at most."""
-    return -(-job.batch_size // dist.get_world_size())
+    n_ranks: int = dist.get_world_size()
+    return -(-job.batch_size // n_ranks)
 
 
 def own_triplets(
