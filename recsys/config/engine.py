@@ -1,10 +1,19 @@
 """Which engine does which part of the work, and how the engines beyond one machine are reached."""
 
+import re
 from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from recsys.config.section import Section
+
+# What Spark takes for a master; anything else ends its Java before that can say why. K8s: what follows is its own.
+_MASTER = re.compile(
+    r"local(\[(\*|[1-9]\d*)(, *[1-9]\d*)?\])?"
+    r"|spark://[^\s/,]+:[1-9]\d{0,4}(,[^\s/,]+:[1-9]\d{0,4})*"
+    r"|yarn"
+    r"|k8s://\S+"
+)
 
 
 class EngineConfig(Section):
@@ -48,6 +57,11 @@ class SparkConfig(Section):
         "local[*]",
         description="Address of the cluster's master, such as spark://host:7077; local[*]: this machine.",
     )
+    cores: int | None = Field(
+        None,
+        ge=1,
+        description="Cores of a standalone cluster that a session takes at most; None: all, and other sessions wait.",
+    )
     shared_directory: str | None = Field(
         None,
         description="Directory that driver and executors see at the same path, for checkpoints and staged rows; "
@@ -66,6 +80,16 @@ class SparkConfig(Section):
     checkpoint_interval: int = Field(
         10, ge=1, le=50, description="ALS iterations between two cuts of the lineage (no restart points)."
     )
+
+    @field_validator("master")
+    @classmethod
+    def _is_an_address(cls, master: str) -> str:
+        if not _MASTER.fullmatch(master):
+            raise ValueError(
+                f"{master!r} is no address of a Spark master; use spark://host:port, local[*], local[4], yarn or "
+                "k8s://https://host:port"
+            )
+        return master
 
 
 class TorchRecConfig(Section):

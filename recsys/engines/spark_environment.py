@@ -1,12 +1,14 @@
 """What must be there before Spark starts: its package, Java, a cluster that answers, and the right settings."""
 
 import importlib.util
+import logging
 import os
 import re
 import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,10 +17,13 @@ import recsys
 from recsys.config.engine import SparkConfig
 from recsys.errors import ConfigError, EngineUnavailable
 
+logger = logging.getLogger(__name__)
 OLDEST_JAVA = 17
+SHARED_MODE = 0o770  # executors may run as another user of the group; the rows are nobody else's business
 DIRECTORY_SETTING = "spark.recsys.directory"
 _CONNECT_SECONDS = 5.0
 _STANDALONE = re.compile(r"spark://(?P<hosts>.+)")
+_YARN_VARIABLES = ("HADOOP_CONF_DIR", "YARN_CONF_DIR")
 _LOOPBACK = ("127.", "localhost", "[::1]")
 _JAVA_VERSION = re.compile(r'version "(\d+)')
 
@@ -50,13 +55,17 @@ def require_cluster(config: SparkConfig) -> None:
     """Refuse, before Java starts, a cluster that cannot work.
 
     Raises:
-        ConfigError: a cluster on other machines without ``shared_directory``.
+        ConfigError: a cluster on other machines without ``shared_directory``; yarn without its configuration.
         EngineUnavailable: no master of a standalone cluster takes connections.
     """
     if config.shared_directory is None and not is_on_this_machine(config.master):
         raise ConfigError(
             f"spark.master {config.master} is not this machine, so spark.shared_directory is needed: a directory "
             "that driver and executors see at the same path (checkpoints of ALS, staged rows)"
+        )
+    if config.master == "yarn" and not any(os.environ.get(name) for name in _YARN_VARIABLES):
+        raise ConfigError(
+            f"spark.master yarn needs {' or '.join(_YARN_VARIABLES)}: the directory that says where the cluster is"
         )
     standalone = _STANDALONE.fullmatch(config.master)
     if standalone is None:
@@ -67,7 +76,7 @@ def require_cluster(config: SparkConfig) -> None:
         try:
             socket.create_connection((host.strip("[]"), int(port)), timeout=_CONNECT_SECONDS).close()
             return
-        except ValueError as error:
+        except ValueError as error:  # no name of a host
             raise ConfigError(f"spark.master {config.master} is not spark://host:port") from error
         except OSError as error:
             problems.append(f"{address}: {error}")
@@ -93,6 +102,8 @@ def spark_settings(config: SparkConfig, app_name: str, directory: Path) -> dict[
         "spark.executorEnv.OPENBLAS_NUM_THREADS": "1",
         DIRECTORY_SETTING: str(directory),
     }
+    if config.cores is not None:
+        settings["spark.cores.max"] = str(config.cores)
     if config.partitions is not None:
         settings["spark.sql.shuffle.partitions"] = str(config.partitions)
     if config.driver_host is not None:
@@ -106,6 +117,34 @@ def spark_settings(config: SparkConfig, app_name: str, directory: Path) -> dict[
             "spark.executorEnv.PYTHONPATH": str(Path(recsys.__file__).parents[1]),
         }
     return settings
+
+
+@contextmanager
+def own_directory(config: SparkConfig, prefix: str) -> Iterator[Path]:
+    """Give a new directory in ``shared_directory``, else a temporary one of this machine; removed afterwards.
+
+    What cannot be removed, such as files of another user, is logged and stays: the work is done by then.
+
+    Raises:
+        ConfigError: ``shared_directory`` cannot be made or written.
+    """
+    shared = config.shared_directory
+    try:
+        if shared is not None:
+            Path(shared).mkdir(parents=True, exist_ok=True)
+        path = Path(tempfile.mkdtemp(prefix=prefix, dir=shared)).absolute()
+    except OSError as error:
+        where = "the directory for temporary files" if shared is None else f"spark.shared_directory {shared}"
+        raise ConfigError(f"{where} cannot be used: {error}") from error
+    try:
+        if shared is not None:
+            path.chmod(SHARED_MODE)
+        yield path
+    finally:
+        # TemporaryDirectory raises at files of others in spite of ignore_cleanup_errors
+        shutil.rmtree(path, ignore_errors=True)
+        if path.exists():
+            logger.warning("%s could not be removed; delete it by hand", path)
 
 
 @contextmanager
@@ -135,10 +174,17 @@ def _variables(wanted: Mapping[str, str]) -> Iterator[None]:
                 os.environ[name] = value
 
 
-def _java() -> str:
+def java_path() -> str | None:
+    """Return the java that Spark starts, that of JAVA_HOME unless it is not set or empty; None where there is none."""
     home = os.environ.get("JAVA_HOME")
     found = str(Path(home, "bin", "java")) if home else shutil.which("java")
-    if found is None or not Path(found).is_file():
+    return found if found is not None and Path(found).is_file() else None
+
+
+def _java() -> str:
+    found = java_path()
+    if found is None:
+        home = os.environ.get("JAVA_HOME")
         where = (
             f"JAVA_HOME is {home}, which has no bin/java"
             if home

@@ -28,6 +28,8 @@ _LOST = (
     "An error occurred while trying to connect to the Java server",
     "Python worker exited unexpectedly",
 )
+_CONNECTION_LOST = (ConnectionError, EOFError)
+_PACKAGES = ("pyspark", "py4j")
 
 
 def _raised_by_spark() -> tuple[type[Exception], ...]:
@@ -35,14 +37,23 @@ def _raised_by_spark() -> tuple[type[Exception], ...]:
     return (
         importlib.import_module("pyspark.errors").PySparkException,
         importlib.import_module("py4j.protocol").Py4JError,
-        ConnectionError,
-        EOFError,
+        *_CONNECTION_LOST,
     )
+
+
+def _came_through_spark(error: BaseException) -> bool:
+    """Return whether pyspark or Py4J raised it; a lost connection may be one of MLflow's or Prefect's as well."""
+    if not isinstance(error, _CONNECTION_LOST):
+        return True  # a class of Spark's own
+    frames = traceback.walk_tb(error.__traceback__)
+    return any(str(frame.f_globals.get("__name__")).split(".")[0] in _PACKAGES for frame, _ in frames)
 
 
 @contextmanager
 def translated_spark_errors() -> Iterator[None]:
     """Raise in place of an error of Spark, Py4J or Java the one of ``recsys.errors`` that it means.
+
+    Errors of others pass as they are, also those of a connection that neither pyspark nor Py4J used.
 
     Raises:
         EngineUnavailable: the cluster or its connection was lost (retry makes sense).
@@ -54,6 +65,8 @@ def translated_spark_errors() -> Iterator[None]:
     except RecsysError:
         raise
     except _raised_by_spark() as error:
+        if not _came_through_spark(error):
+            raise
         logger.debug("Spark failed: %s", error)
         raise meaning_of(error) from error
 
@@ -89,9 +102,7 @@ def _java_is_gone(error: BaseException) -> bool:
     """Return whether nobody answered: Py4J then raises its plain error, without one of Java's in it."""
     py4j = importlib.import_module("py4j.protocol")
     answered = isinstance(error, py4j.Py4JJavaError) or "Trace:" in str(error)
-    return isinstance(error, (ConnectionError, EOFError)) or (
-        isinstance(error, py4j.Py4JError) and not answered
-    )
+    return isinstance(error, _CONNECTION_LOST) or (isinstance(error, py4j.Py4JError) and not answered)
 
 
 def _text(error: BaseException) -> str:

@@ -4,7 +4,6 @@ import importlib
 import logging
 import signal
 import subprocess
-import tempfile
 import threading
 import time
 import uuid
@@ -20,6 +19,7 @@ from recsys.config.engine import SparkConfig
 from recsys.engines.spark_environment import (
     DIRECTORY_SETTING,
     is_local,
+    own_directory,
     require_cluster,
     require_spark,
     spark_environment,
@@ -103,7 +103,7 @@ def n_partitions(session: Any, config: SparkConfig) -> int:
 
 def _started(config: SparkConfig, app_name: str) -> _Running:
     with ExitStack() as ending:
-        directory = _own_directory(config, ending)
+        directory = ending.enter_context(own_directory(config, "recsys-spark-"))
         started = time.perf_counter()
         log = directory / "spark.log"
         try:
@@ -121,19 +121,6 @@ def _started(config: SparkConfig, app_name: str) -> _Running:
         logger.info("Spark started at %s in %.1f s", config.master, time.perf_counter() - started)
         kept = ending.pop_all()
     return _Running(session, config, kept)
-
-
-def _own_directory(config: SparkConfig, ending: ExitStack) -> Path:
-    shared = config.shared_directory
-    if shared is not None:
-        try:
-            Path(shared).mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise ConfigError(f"spark.shared_directory {shared} cannot be used: {error}") from error
-    directory = tempfile.TemporaryDirectory(prefix="recsys-spark-", dir=shared, ignore_cleanup_errors=True)
-    path = Path(ending.enter_context(directory)).absolute()
-    path.chmod(0o770 if shared else 0o700)  # executors of a cluster may run as another user of the group
-    return path
 
 
 def _launched(settings: dict[str, str], log: Path, ending: ExitStack) -> Any:
@@ -193,7 +180,8 @@ def _require_executors(session: Any, config: SparkConfig, directory: Path) -> No
         if time.monotonic() > deadline:
             raise EngineUnavailable(
                 f"no executor of {config.master} started within {_EXECUTOR_SECONDS:.0f} s: does a worker run, with a "
-                f"free core and {config.executor_memory} (spark.executor_memory) of memory?"
+                f"free core and {config.executor_memory} (spark.executor_memory) of memory? A session without "
+                "spark.cores takes all cores of a standalone cluster for as long as it lives"
             )
         time.sleep(0.1)
     token = uuid.uuid4().hex

@@ -7,7 +7,6 @@ takes the result range by range, in the order of user_id, and builds the version
 
 import math
 import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -27,8 +26,9 @@ from recsys.cf.data.spark_rows import SCORED_SCHEMA, SplitRows, counted_splits, 
 from recsys.cf.data.spark_worker import score_piece
 from recsys.cf.data.split import TEST
 from recsys.config.schema import SparkConfig
+from recsys.engines.spark_environment import SHARED_MODE, own_directory
 from recsys.engines.spark_session import n_partitions, spark_session
-from recsys.errors import ConfigError, EmptyDataError
+from recsys.errors import EmptyDataError
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
@@ -47,15 +47,7 @@ class SparkEngine:
     @contextmanager
     def workspace(self) -> Iterator[Path]:
         """Give a directory in ``spark.shared_directory``, or a temporary one of this machine."""
-        shared = self.config.shared_directory
-        if shared is not None:
-            try:
-                Path(shared).mkdir(parents=True, exist_ok=True)
-            except OSError as error:
-                raise ConfigError(f"spark.shared_directory {shared} cannot be used: {error}") from error
-        with tempfile.TemporaryDirectory(prefix="recsys-prepare-", dir=shared) as name:
-            work = Path(name).absolute()
-            work.chmod(0o777 if shared else 0o700)  # executors of a cluster may run as another user
+        with own_directory(self.config, "recsys-prepare-") as work:
             yield work
 
     def interactions(self, inputs: Inputs, making: Making, funnel: Funnel) -> Iterator[pl.DataFrame]:
@@ -63,7 +55,7 @@ class SparkEngine:
         with spark_session(self.config, "recsys prepare") as session:
             # settings of its own; Java and cluster are shared with whoever else uses them
             split = self._split(session.newSession(), inputs, making, funnel)
-        shutil.rmtree(making.work / _SCORED)
+        shutil.rmtree(making.work / _SCORED, ignore_errors=True)  # room for the rest; all goes in the end
         segmentation = split.segmentation()
         making.report("segment", segmentation.n_rows)
         holds_out = False
@@ -108,7 +100,7 @@ class SparkEngine:
         """Return (paths of the scored rows, their number)."""
         directory = making.work / _SCORED
         directory.mkdir()
-        directory.chmod(0o777 if self.config.shared_directory else 0o700)
+        directory.chmod(SHARED_MODE if self.config.shared_directory else 0o700)
         paths, n_rows = [], 0
         if inputs.base is not None:
             inputs.base.count_into(funnel)
