@@ -10,7 +10,7 @@ from recsys.cli.output import console, emit, plain_table
 from recsys.config.load import load_config
 from recsys.config.settings import available_threads, total_memory_bytes
 from recsys.errors import ConfigError
-from recsys.planning.engines import HEADROOM, Machine, duration
+from recsys.planning.engines import HEADROOM, NO_ENGINE, Machine, duration
 from recsys.planning.plan import NIGHT_HOURS, Plan, make_plan, sizes_of, with_factors
 from recsys.planning.rates import COMMAND, MACHINE
 
@@ -77,7 +77,8 @@ def _show(plan: Plan, hours: float) -> None:
     out.print(f"one machine that does it in {hours:g} h: {best}")
     parts = plain_table("part", "engine", "on", "why")
     for one in plan.advice:
-        parts.add_row(one.part, one.engine, f"{one.machines} x ({one.machine})", one.reason)
+        on = "-" if one.engine == NO_ENGINE else f"{one.machines} x ({one.machine})"
+        parts.add_row(one.part, one.engine, on, one.reason)
     out.print(parts)
     out.print(
         f"Estimates. Memory: to be free is {HEADROOM:g} times as much. Times: rates of `{COMMAND}` on {MACHINE}."

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from recsys.types import MAX_INT32_ENTRIES
 
@@ -28,6 +28,7 @@ class Machine:
         return f"{self.cores} cores, {self.memory_bytes / _GB:,.0f} GB"
 
 
+NO_ENGINE = "none"
 LARGEST = Machine(CORES[-1], MEMORY_GB[-1] * _GB)
 MACHINES = tuple(
     Machine(cores, memory * _GB)
@@ -57,14 +58,29 @@ class Need:
 
 
 @dataclass(frozen=True)
+class Cluster:
+    """An engine over several machines, and the bytes that one of them must hold however many there are."""
+
+    engine: str
+    host: str  # which one
+    host_bytes: Callable[[int, int], float]  # of its cores and the number of machines
+    why: str
+
+    def says(self, host_bytes: float) -> str:
+        """Return a clause: what the host must hold."""
+        return f"{self.host} must hold {host_bytes / _GB:,.1f} GB"
+
+
+@dataclass(frozen=True)
 class Advice:
-    """The engine of a part: ``machines`` of the kind ``machine``, and the reason."""
+    """The engine of a part: ``machines`` of the kind ``machine``, and the reason; with ``NO_ENGINE`` there are none."""
 
     part: str
     engine: str
     machines: int
     machine: Machine
     reason: str
+    configured: str | None = None  # engine of this part in the configuration, None: it has none
 
 
 def smallest_machine(need: Need, limit_seconds: float) -> Machine | None:
@@ -72,26 +88,41 @@ def smallest_machine(need: Need, limit_seconds: float) -> Machine | None:
     return next((one for one in MACHINES if need.fits(one, limit_seconds)), None)
 
 
-def machines_needed(need: Need, limit_seconds: float) -> int:
-    """Return how many of the largest machines share memory and time, if both divide evenly; two at least."""
-    memory = need.memory_bytes(LARGEST.cores) * HEADROOM / LARGEST.memory_bytes
-    return max(2, math.ceil(memory), math.ceil(need.seconds(LARGEST.cores) / limit_seconds))
+def machines_needed(need: Need, limit_seconds: float, machine: Machine = LARGEST) -> int:
+    """Return how many such machines share memory and time, if both divide evenly; two at least."""
+    memory = need.memory_bytes(machine.cores) * HEADROOM / machine.memory_bytes
+    return max(2, math.ceil(memory), math.ceil(need.seconds(machine.cores) / limit_seconds))
 
 
-def advise(part: str, need: Need, here: Machine, limit_seconds: float, beyond: str, why: str) -> Advice:
-    """Return local as long as one machine does it within the time, else the engine ``beyond`` and ``why``."""
+def share(
+    part: str, need: Need, cluster: Cluster, limit_seconds: float, short: str, machine: Machine = LARGEST
+) -> Advice:
+    """Return the cluster of such machines, or ``NO_ENGINE`` when one host cannot hold what it must hold alone.
+
+    ``short`` says why one machine is not enough.
+    """
+    least = machines_needed(need, limit_seconds, machine)
+    for machines in (least, 2 * least, 4 * least, 8 * least):
+        n_bytes = cluster.host_bytes(machine.cores, machines)
+        if machine.holds(n_bytes):
+            reason = f"{short}: {cluster.why}; {cluster.says(n_bytes)}"
+            return Advice(part, cluster.engine, machines, machine, reason)
+    reason = f"{short}, and with {cluster.engine} {cluster.says(n_bytes)}: more than {machine} with headroom"
+    return Advice(part, NO_ENGINE, 0, machine, reason)
+
+
+def advise(part: str, need: Need, here: Machine, limit_seconds: float, beyond: Cluster) -> Advice:
+    """Return local as long as one machine does it within the time, else the engine ``beyond`` if there is one."""
     if need.fits(here, limit_seconds):
         return Advice(part, "local", 1, here, need.on(here))
     larger = smallest_machine(need, limit_seconds)
     if larger is not None:
         lacks = "time" if here.holds(need.memory_bytes(here.cores)) else "memory"
         return Advice(part, "local", 1, larger, f"{lacks} is short here; {need.on(larger)}")
-    return Advice(
-        part, beyond, machines_needed(need, limit_seconds), LARGEST, f"{need.on(LARGEST)} is too much: {why}"
-    )
+    return share(part, need, beyond, limit_seconds, f"{need.on(LARGEST)} is too much")
 
 
-def advise_lists(exact: Need, hnsw: Need, here: Machine, limit_seconds: float) -> Advice:
+def advise_lists(exact: Need, hnsw: Need, here: Machine, limit_seconds: float, beyond: Cluster) -> Advice:
     """Return exact lists where one machine makes them in time, else an index, else Spark around the same kernel."""
     part = "recommend-all"
     machine = here if exact.fits(here, limit_seconds) else smallest_machine(exact, limit_seconds)
@@ -102,18 +133,24 @@ def advise_lists(exact: Need, hnsw: Need, here: Machine, limit_seconds: float) -
     if machine is not None:
         measured = "its recall is measured, see recommend.min_recall"
         return Advice(part, "local, hnsw", 1, machine, f"{exactly}; hnsw {hnsw.on(machine)}, {measured}")
-    needed = machines_needed(exact, limit_seconds)
-    return Advice(part, "spark", needed, LARGEST, f"{exactly}; the same kernel in every task")
+    return share(part, exact, beyond, limit_seconds, exactly)
 
 
-def advise_index_width(entries: int, solver: str) -> Advice | None:
-    """Return None below 2^31 entries and for the native solver; past that `implicit` is refused."""
+def advise_index_width(
+    entries: int, solver: str, need: Need, limit_seconds: float, beyond: Cluster
+) -> Advice | None:
+    """Return None below 2^31 entries and for the native solver; past that `implicit` is refused.
+
+    The machines are the smallest that can be the driver, so many that they share what one fit needs.
+    """
     if entries <= MAX_INT32_ENTRIES or solver == "native":
         return None
-    reason = (
-        f"{entries:,} entries need 64-bit indices, with which `implicit` is refused; or als.solver native"
+    short = f"{entries:,} entries need 64-bit indices, with which `implicit` is refused"
+    drivers = (one for one in MACHINES if one.holds(beyond.host_bytes(one.cores, 2)))
+    found = share("als", need, beyond, limit_seconds, short, next(drivers, LARGEST))
+    return (
+        found if found.engine == NO_ENGINE else replace(found, reason=f"{found.reason}; or als.solver native")
     )
-    return Advice("als", "spark", 2, LARGEST, reason)
 
 
 def duration(seconds: float) -> str:

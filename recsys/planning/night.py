@@ -4,13 +4,15 @@ from collections.abc import Callable
 
 from recsys.config.schema import TrainingConfig
 from recsys.planning import memory, rates, times
-from recsys.planning.engines import Need
+from recsys.planning.engines import Cluster, Need
 from recsys.planning.sizes import Sizes
 
 EMBEDDING_DIMENSIONS = 384  # of the default encoder
 _BASELINES = 3  # popularity, recent popularity and chance; only the last one scores every user and item
 _SPILL_COPIES = 3  # of the rows on disk while they are prepared: runs, cleaned, parts
 _ROW_DISK_BYTES = 25  # a cleaned row in Parquet
+_JAVA_UNITS = {"k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
+_TABLES = {"bpr": 1, "hybrid": 3}  # of each factor matrix at the ranks: with Adam's moments
 Seconds = Callable[[int], float]
 
 
@@ -73,6 +75,29 @@ class Night:
             lambda cores: times.recommend_seconds(sizes, factors, config, cores),
         )
 
+    def beyond(self, part: str) -> Cluster:
+        """Return the engine of a part beyond one machine, with what one of its hosts holds.
+
+        Spark's driver opens the data version, or builds it, and has factors and weights as one machine has.
+        """
+        if part in _TABLES:
+            why = "tables sharded by rows over hosts or GPUs"
+            return Cluster(
+                "torchrec", "the first host", lambda _, hosts: self._torchrec_bytes(part, hosts), why
+            )
+        java = int(self.config.spark.driver_memory[:-1]) * _JAVA_UNITS[self.config.spark.driver_memory[-1]]
+        if part == "als":
+            why = "MLlib shares factors and matrix among hosts; its regularization is tuned anew"
+            return Cluster("spark", "the driver", lambda cores, _: java + self._als_driver_bytes(cores), why)
+        if part == "prepare":
+            why = "the same rules in Spark SQL, the same bytes"
+            return Cluster("spark", "the driver", lambda *_: java + self._prepare, why)
+        if part == "recommend-all":
+            lists, why = self.lists("exact"), "the same kernel in every task"
+            return Cluster("spark", "every host", lambda cores, _: lists.memory_bytes(cores), why)
+        trial, why = self.fit("als"), "trials on a standing cluster, data by path, see tuning.runner"
+        return Cluster("dask", "every host", lambda cores, _: trial.memory_bytes(cores), why)
+
     def whole(self) -> Need:
         """Return the need of a first night on one machine: all trainings at once; the lists are not counted."""
         stages = {name: need for name, need in self.stages().items() if name != "recommend-all"}
@@ -112,6 +137,17 @@ class Night:
         if model == "bpr":
             return lambda cores: times.bpr_seconds(sizes, config.bpr, cores, max_scores)
         return lambda cores: times.hybrid_seconds(sizes, config.hybrid, cores, max_scores)
+
+    def _als_driver_bytes(self, cores: int) -> float:
+        sizes, factors = self.sizes, self.config.als.factors
+        fit = memory.als_spark_bytes(sizes.users, sizes.items, sizes.train, factors, cores)
+        return memory.stage_bytes(sizes, self.pool, fit, memory.SCORING_SET_UP_BYTES)
+
+    def _torchrec_bytes(self, model: str, hosts: int) -> float:
+        factors = getattr(self.config, model).factors
+        config = self.config.torchrec.model_copy(update={"hosts": hosts})
+        fit = memory.torchrec_bytes(self.sizes.users, self.sizes.items, factors, _TABLES[model], config)
+        return memory.stage_bytes(self.sizes, self.pool, fit, memory.SCORING_SET_UP_BYTES)
 
     def _with_data(
         self,

@@ -1,7 +1,7 @@
 """A night of a given size on a given machine: memory and time of each stage, and the engine of each part."""
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 from recsys.config.schema import TrainingConfig
 from recsys.errors import ConfigError
@@ -9,6 +9,7 @@ from recsys.planning import rates
 from recsys.planning.engines import (
     HEADROOM,
     LARGEST,
+    NO_ENGINE,
     Advice,
     Machine,
     Need,
@@ -20,19 +21,11 @@ from recsys.planning.engines import (
 )
 from recsys.planning.night import Night
 from recsys.planning.sizes import Sizes
-from recsys.types import Json
+from recsys.types import MAX_INT32_ENTRIES, Json
 
 NIGHT_HOURS = 8.0
 GRID_TRIALS = 50  # of a weekly study
 SAMPLED_USERS = 100_000  # test users that tell small differences well enough
-_SHARDED = "tables sharded by rows over hosts or GPUs"
-_BEYOND = {
-    "als": ("spark", "MLlib shares factors and matrix among hosts; its regularization is tuned anew"),
-    "bpr": ("torchrec", _SHARDED),
-    "hybrid": ("torchrec", _SHARDED),
-    "prepare": ("spark", "the same rules in Spark SQL, the same bytes"),
-    "grid": ("dask", "trials on a standing cluster, data by path, see tuning.runner"),
-}
 
 
 @dataclass(frozen=True)
@@ -79,6 +72,11 @@ def sizes_of(users: int, items: int, interactions: int) -> Sizes:
     for name, value in (("--users", users), ("--items", items), ("--interactions", interactions)):
         if value < 1:
             raise ConfigError(f"{name} {value}: must be at least 1")
+    for name, value in (("--users", users), ("--items", items)):
+        if value > MAX_INT32_ENTRIES:
+            raise ConfigError(
+                f"{name} {value:,}: indices are int32 in every engine, {MAX_INT32_ENTRIES:,} are the most"
+            )
     if interactions > users * items:
         raise ConfigError(
             f"--interactions {interactions:,}: {users:,} users x {items:,} items have {users * items:,} pairs, "
@@ -118,31 +116,63 @@ def make_plan(sizes: Sizes, config: TrainingConfig, machine: Machine, *, hours: 
         night_seconds=whole.seconds(machine.cores),
         disk_bytes=night.disk_bytes(),
         recommended=smallest_machine(whole, limit),
-        advice=tuple(_advice(night, machine, limit)),
+        advice=tuple(_beside_configured(night, machine, one) for one in _advice(night, machine, limit)),
     )
 
 
 def _advice(night: Night, here: Machine, limit_seconds: float) -> Iterator[Advice]:
     """Yield the engine of each part, in the order in which parts outgrow one machine."""
-    yield advise_lists(night.lists("exact"), night.lists("hnsw"), here, limit_seconds)
+    exact, hnsw = night.lists("exact"), night.lists("hnsw")
+    yield advise_lists(exact, hnsw, here, limit_seconds, night.beyond("recommend-all"))
     needs = night.stages()
     yield _evaluation_advice(night, needs["evaluation"], here, limit_seconds)
     if "als" in night.models:
         grid = night.fit("als", GRID_TRIALS)
-        yield advise(f"grid of {GRID_TRIALS} ALS fits", grid, here, limit_seconds, *_BEYOND["grid"])
+        yield advise(f"grid of {GRID_TRIALS} ALS fits", grid, here, limit_seconds, night.beyond("grid"))
     for model in night.models:
-        wide = advise_index_width(night.sizes.train, night.config.als.solver) if model == "als" else None
-        yield wide or advise(model, needs[model], here, limit_seconds, *_BEYOND[model])
-    yield advise("prepare", needs["prepare"], here, limit_seconds, *_BEYOND["prepare"])
+        need, beyond, wide = needs[model], night.beyond(model), None
+        if model == "als":
+            solver = night.config.als.solver
+            wide = advise_index_width(night.sizes.train, solver, need, limit_seconds, beyond)
+        yield wide or advise(model, need, here, limit_seconds, beyond)
+    yield advise("prepare", needs["prepare"], here, limit_seconds, night.beyond("prepare"))
+
+
+def _beside_configured(night: Night, here: Machine, advice: Advice) -> Advice:
+    """Return the advice with what is configured for its part; where that was chosen otherwise, the reason says so."""
+    part = advice.part
+    engine = getattr(night.config.runtime.engine, "recommend" if part == "recommend-all" else part, None)
+    if engine is None:  # no choice of the configuration: evaluation, a grid
+        return advice
+    configured = (
+        _configured_lists(engine, night.config.recommend.method) if part == "recommend-all" else engine
+    )
+    if configured in (advice.engine, "local", "local, exact"):  # the defaults go without saying
+        return replace(advice, configured=configured)
+    said = f"configured: {configured}"
+    if engine != "local":
+        beyond = night.beyond(part)
+        n_bytes = beyond.host_bytes(here.cores, night.config.torchrec.hosts)
+        said += f", {beyond.says(n_bytes)}{'' if here.holds(n_bytes) else ', more than there is here'}"
+    return replace(advice, configured=configured, reason=f"{advice.reason}; {said}")
+
+
+def _configured_lists(engine: str, method: str) -> str:
+    return engine if (engine, method) == ("spark", "exact") else f"{engine}, {method}"
 
 
 def _evaluation_advice(night: Night, need: Need, here: Machine, limit_seconds: float) -> Advice:
     """Return local, on a sample of the test users where all of them take too long for this machine."""
     if need.fits(here, limit_seconds):
-        return advise("evaluation", need, here, limit_seconds, "local", "")
+        return Advice("evaluation", "local", 1, here, need.on(here))
     section = night.config.evaluation.model_copy(update={"max_users": SAMPLED_USERS})
     fewer = Night(night.sizes, night.config.model_copy(update={"evaluation": section})).stages()["evaluation"]
-    machine = here if fewer.fits(here, limit_seconds) else smallest_machine(fewer, limit_seconds) or LARGEST
+    machine = here if fewer.fits(here, limit_seconds) else smallest_machine(fewer, limit_seconds)
+    if machine is None:
+        reason = (
+            f"{SAMPLED_USERS:,} users alone take {fewer.on(LARGEST)}, too much, and no engine divides them"
+        )
+        return Advice("evaluation", NO_ENGINE, 0, LARGEST, reason)
     took = f"all users take {duration(need.seconds(machine.cores))}"
     reason = f"{took}, {SAMPLED_USERS:,} of them {fewer.on(machine)}: set evaluation.max_users"
     return Advice("evaluation", "local, sampled", 1, machine, reason)

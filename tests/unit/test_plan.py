@@ -14,13 +14,14 @@ from recsys.cli.main import run
 from recsys.config.schema import TrainingConfig
 from recsys.errors import ConfigError
 from recsys.planning import memory, times
-from recsys.planning.engines import LARGEST, MACHINES, Machine, duration
+from recsys.planning.engines import MACHINES, Machine, duration
 from recsys.planning.plan import Plan, make_plan, sizes_of, with_factors
 from recsys.planning.sizes import Sizes
 
 CONFIG = TrainingConfig.model_validate({"runtime": {"models": ["als", "bpr", "hybrid"]}})
 NATIVE = TrainingConfig.model_validate({"als": {"solver": "native"}, "recommend": {"method": "hnsw"}})
 HERE = Machine(2, 24e9)
+MOST_INDICES = 2**31 - 1  # user_idx and item_idx are int32
 
 
 def plan_of(
@@ -47,6 +48,8 @@ def test_more_of_anything_never_needs_less(users, items, per_user, factors, grow
     size = {"users": users, "items": items, "interactions": int(users * per_user), "factors": factors}
     larger = {**size, grown: math.ceil(size[grown] * by)}
     if larger["interactions"] > larger["users"] * larger["items"] or larger["factors"] > 4096:
+        return
+    if larger["users"] > MOST_INDICES:
         return
     config = NATIVE if native else CONFIG
     small, large = (
@@ -102,22 +105,6 @@ def test_lists_of_all_users_leave_exactness_before_training_leaves_one_machine()
     found = engines(plan_of(100_000_000, 10_000_000, 1_900_000_000, config=TrainingConfig()))
     assert found["recommend-all"] == "local, hnsw"
     assert found["als"] == "local"
-
-
-def test_tables_beyond_the_largest_machine_are_sharded():
-    plan = plan_of(2_000_000_000, 50_000_000, 40_000_000_000)
-    assert engines(plan) == {
-        "recommend-all": "spark",
-        "evaluation": "local, sampled",
-        "grid of 50 ALS fits": "dask",
-        "als": "spark",
-        "bpr": "torchrec",
-        "hybrid": "torchrec",
-        "prepare": "spark",
-    }
-    assert plan.recommended is None
-    shared = [one for one in plan.advice if one.part != "evaluation"]
-    assert all(one.machines >= 2 and one.machine == LARGEST for one in shared)
 
 
 def test_an_evaluation_of_all_users_that_takes_too_long_is_sampled():
@@ -185,6 +172,13 @@ def test_durations_are_said_as_people_say_them():
     assert told == ["< 0.1 s", "1.2 s", "119.0 s", "2.0 min", "2.0 h", "2.3 d"]
 
 
+def test_indices_are_32_bits_wide_so_more_users_or_items_are_refused():
+    assert sizes_of(MOST_INDICES, 10, 100).users == sizes_of(10, MOST_INDICES, 100).items == MOST_INDICES
+    for size, named in (((MOST_INDICES + 1, 10, 100), "--users"), ((10, MOST_INDICES + 1, 100), "--items")):
+        with pytest.raises(ConfigError, match=rf"{named} 2,147,483,648: indices are int32"):
+            sizes_of(*size)
+
+
 @pytest.mark.parametrize("size", [(0, 1, 1), (1, 0, 1), (1, 1, 0), (10, 10, 101), (-5, 1, 1)])
 def test_impossible_shops_are_refused(size):
     with pytest.raises(ConfigError, match="--"):
@@ -219,9 +213,20 @@ def test_the_command_follows_the_configuration(capsys):
     assert document["factors"] == 8
 
 
+def test_the_command_says_what_is_configured_and_where_no_engine_is_left(capsys):
+    _, printed = command(capsys, *SHOP, "--set", "runtime.engine=spark")
+    assert "configured: spark" in printed.out
+    huge = ("--users", 2 * 10**9, "--items", 5 * 10**7, "--interactions", 4 * 10**10)
+    code, printed = command(capsys, *huge)
+    assert code == 0
+    assert "none" in printed.out
+    assert "0 x" not in printed.out
+
+
 @pytest.mark.parametrize(
     ("options", "named"),
     [
+        (("--users", 5_000_000_000, "--items", 5, "--interactions", 5), "--users 5,000,000,000"),
         (("--users", 0, "--items", 5, "--interactions", 5), "--users 0"),
         (("--users", 5, "--items", 5, "--interactions", 26), "25 pairs"),
         ((*SHOP, "--factors", 5000), "--factors 5000"),
