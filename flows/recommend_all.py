@@ -20,9 +20,9 @@ from flows.tasks import STAGE, of_run
 from recsys.config.load import load_config
 from recsys.config.settings import default_store_uri
 from recsys.log import bind
+from recsys.pipeline.list_copy import check_output, copy_set
 from recsys.pipeline.list_set import ListSet, open_set
 from recsys.pipeline.recommend_all import (
-    copy_set,
     finished_set,
     measure_recall,
     publish_lists,
@@ -48,6 +48,8 @@ def recommend_all(
         overrides: settings such as "recommend.k=20" or "runtime.engine.recommend=spark".
         output: local directory that gets a copy of the files.
     """
+    if output is not None:
+        check_output(Path(output))
     lists, result = open_set_task(store or default_store_uri(), model, config_path, overrides)
     bind(run_id=lists.set_id, data_version=lists.data_version)
     if result is None:

@@ -1,4 +1,4 @@
-"""A registered model as batch recommendations read it: memory-mapped files and columns, no object per user."""
+"""A registered model as batch recommendations read it: mapped factors, arrays and columns, no object per user."""
 
 import json
 from dataclasses import dataclass
@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from recsys.cf.data.dataset import UserItemSets
 from recsys.cf.data.mappings import MAPPINGS_FILE
-from recsys.errors import IntegrityError
+from recsys.cf.data.npz import read_arrays
+from recsys.errors import DataError, IntegrityError
 from recsys.registry.artifact import split_model_id
 from recsys.registry.cache import cached_model, default_cache_dir
 from recsys.storage.open import open_store
@@ -44,7 +45,7 @@ def open_list_model(store_uri: str, model_id: str, manifest_sha256: str) -> List
     name = split_model_id(model_id)[0]
     try:
         model = _read(directory, name)
-    except (OSError, ValueError, KeyError, TypeError, pl.exceptions.PolarsError) as error:
+    except (DataError, OSError, ValueError, KeyError, TypeError, pl.exceptions.PolarsError) as error:
         raise IntegrityError(f"{model_id} cannot be read, its files are incomplete: {error}") from error
     n_users, n_items = len(model.user_ids), len(model.item_ids)
     sizes = (model.factors.n_users, len(model.seen), model.factors.n_items, len(model.item_popularity))
@@ -60,11 +61,12 @@ def _read(directory: Path, name: str) -> ListModel:
     ids = pl.read_parquet(directory / MAPPINGS_FILE).sort("kind", "idx")
     metadata = json.loads((directory / f"{name}_metadata.json").read_bytes())
     U, V = (np.load(directory / f"{name}_{side}.npy", mmap_mode="r", allow_pickle=False) for side in "UV")
-    with np.load(directory / "seen_items.npz", allow_pickle=False) as arrays:
-        seen = UserItemSets(arrays["indptr"], arrays["indices"])
+    arrays = read_arrays(directory / "seen_items.npz")
+    # The kernels want aligned arrays: those of ``numpy.savez`` may be not, and are copied then.
+    indptr, indices = (np.require(arrays[name], requirements="A") for name in ("indptr", "indices"))
     return ListModel(
         factors=Factors(U, V),
-        seen=seen,
+        seen=UserItemSets(indptr, indices),
         user_ids=ids.filter(kind="user")["id"],
         item_ids=ids.filter(kind="item")["id"],
         item_popularity=np.load(directory / "item_popularity.npy", allow_pickle=False),

@@ -13,11 +13,11 @@ import polars as pl
 from recsys.cf.data.dataset import UserItemSets
 from recsys.cf.scoring.all_users import ExactSearch, TopLists, empty_lists
 from recsys.cf.scoring.hnsw import HnswSearch, HnswSettings
-from recsys.errors import ObjectExists, ObjectNotFound
+from recsys.errors import ObjectNotFound
 from recsys.pipeline.list_model import ListModel, open_list_model
 from recsys.pipeline.list_set import ListSet, part_name
-from recsys.storage.base import Store, file_sha256
-from recsys.storage.documents import put_deterministic, read_document, to_bytes
+from recsys.storage.base import Store
+from recsys.storage.documents import put_deterministic, put_file_deterministic, read_document, to_bytes
 from recsys.types import FloatMatrix, IndexVector, Json
 
 # Called now and then with the number of users done since the last call; may raise TrainingCancelled.
@@ -65,7 +65,7 @@ def write_part(lists: ListSet, part: int, on_users: UsersDone = lambda _: None) 
         )
         entry: Json = {
             "name": name,
-            "sha256": _put(store, f"{lists.prefix}/{name}", path),
+            "sha256": put_file_deterministic(store, f"{lists.prefix}/{name}", path),
             "n_bytes": path.stat().st_size,
             "n_users": len(users),
             "first_user_idx": users.start,
@@ -127,18 +127,6 @@ def lists_frame(model: ListModel, users: range, found: TopLists) -> pl.DataFrame
     ).with_columns(pl.when(listed).then(pl.all()))
     columns = {name: flat[name].reshape(shape).arr.to_list().list.drop_nulls() for name in flat.columns}
     return pl.DataFrame({"user_id": model.user_ids[users.start : users.stop], **columns})
-
-
-def _put(store: Store, key: str, path: Path) -> str:
-    """Put a file whose bytes are a function of its key; what a killed attempt or other code left is replaced."""
-    try:
-        return store.put_file(key, path)
-    except ObjectExists:
-        sha256 = file_sha256(path)
-        if store.sha256(key) != sha256:
-            store.delete(key)
-            return store.put_file(key, path)
-        return sha256
 
 
 def _exact_search(lists: ListSet) -> ExactSearch:

@@ -8,6 +8,7 @@ recommendations/latest.json                                   the newest set tha
 
 import hashlib
 import json
+import logging
 from contextlib import AbstractContextManager
 
 from pydantic import BaseModel, ConfigDict
@@ -28,6 +29,7 @@ LATEST_KEY = f"{SETS_PREFIX}latest.json"
 MANIFEST = "manifest.json"
 _CHAMPION = "champion"
 _HNSW_SETTINGS = ("hnsw_m", "hnsw_ef_construction", "hnsw_ef_search", "recall_users")
+logger = logging.getLogger(__name__)
 
 
 class ListSet(BaseModel):
@@ -139,20 +141,33 @@ def set_findings(store: Store, prefix: str, manifest: Json) -> list[str]:
 
 
 def write_manifest(lists: ListSet, manifest: Json) -> None:
-    """Make the set visible. Raises IntegrityError when another attempt has published other lists under its id."""
+    """Make the set visible; the manifest of a set whose files were damaged, and are made again, is replaced.
+
+    Raises IntegrityError when another attempt has published other lists, intact ones, under its id.
+    """
     store, key, data = lists.open_store(), f"{lists.prefix}/{MANIFEST}", to_bytes(manifest)
     try:
         store.put_new(key, data)
     except ObjectExists:
-        if store.get(key).data != data:
+        published = store.get(key)
+        if published.data == data:
+            return
+        if not _repairs(lists, manifest):
             raise IntegrityError(
                 f"{key} was published by another attempt with other bytes (another version of polars or faiss?); "
                 "delete that set or change a setting, such as recommend.rows_per_file"
             ) from None
+        try:
+            store.put_if_match(key, data, published.etag)
+        except ObjectChanged:  # by another attempt that mends it, with these bytes, or others
+            write_manifest(lists, manifest)
 
 
 def point_to(lists: ListSet, manifest: Json) -> None:
-    """Let latest.json name this set; a reader that follows it never sees half a set."""
+    """Let latest.json name this set if its model is still the champion; a reader never sees half a set.
+
+    An attempt that took long leaves alone what was published for a newer champion meanwhile.
+    """
     store = lists.open_store()
     document = {
         "schema_version": SCHEMA_VERSION,
@@ -162,17 +177,39 @@ def point_to(lists: ListSet, manifest: Json) -> None:
         "manifest_sha256": bytes_sha256(to_bytes(manifest)),
     }
     data = to_bytes(document)
-    while True:
-        try:
-            current = store.get(LATEST_KEY)
-            if current.data != data:
-                store.put_if_match(LATEST_KEY, data, current.etag)
-            return
-        except ObjectNotFound:
-            try:
-                store.put_new(LATEST_KEY, data)
-                return
-            except ObjectExists:
-                continue
-        except ObjectChanged:
-            continue
+    while not _pointed(store, lists, data):
+        pass
+
+
+def _pointed(store: Store, lists: ListSet, data: bytes) -> bool:
+    """Write latest.json unless the champion is another by now; return False when somebody else wrote it meanwhile."""
+    try:
+        current = store.get(LATEST_KEY)
+    except ObjectNotFound:
+        current = None
+    # Asked after latest.json was read: if a newer champion's set is published from here on, our write fails.
+    champion = Registry(store).state().champion
+    if champion != lists.model_id:
+        logger.warning(
+            "%s was not changed: the champion is %s now, not %s", LATEST_KEY, champion, lists.model_id
+        )
+        return True
+    try:
+        if current is None:
+            store.put_new(LATEST_KEY, data)
+        elif current.data != data:
+            store.put_if_match(LATEST_KEY, data, current.etag)
+    except (ObjectExists, ObjectChanged):
+        return False
+    return True
+
+
+def _repairs(lists: ListSet, manifest: Json) -> bool:
+    """Return whether the published files are not those of their manifest but are those of this one."""
+    store = lists.open_store()
+    try:
+        published = read_set(store, lists.prefix)
+    except IntegrityError:  # that is for people to look at
+        return False
+    damaged = published is not None and set_findings(store, lists.prefix, published)
+    return bool(damaged) and not set_findings(store, lists.prefix, manifest)

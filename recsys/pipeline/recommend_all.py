@@ -1,12 +1,9 @@
 """Batch recommendations: the best unseen items of every user of a registered model, as Parquet in the store."""
 
-import json
 import logging
-import re
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import numpy as np
 
@@ -14,11 +11,11 @@ from recsys.cf.models.threads import use_compiled_threads
 from recsys.cf.scoring.hnsw import recall
 from recsys.config.schema import TrainingConfig
 from recsys.config.settings import available_threads
-from recsys.errors import ConfigError, IntegrityError, RecallTooLow
+from recsys.errors import RecallTooLow
+from recsys.pipeline.list_copy import check_output, copy_set
 from recsys.pipeline.list_model import ListModel
 from recsys.pipeline.list_parts import COLUMNS, UsersDone, compute_lists, finished_part, write_part
 from recsys.pipeline.list_set import (
-    MANIFEST,
     SCHEMA_VERSION,
     ListSet,
     list_settings,
@@ -32,7 +29,6 @@ from recsys.registry.artifact import split_model_id
 from recsys.rng import derive_seed
 from recsys.types import Json
 
-_PART_NAME = re.compile(r"part-\d+\.parquet")
 logger = logging.getLogger(__name__)
 
 
@@ -56,8 +52,11 @@ def recommend_all(
     Raises:
         ModelNotFound, IntegrityError: See ``open_set``.
         RecallTooLow: The approximate index misses more than ``recommend.min_recall`` allows; nothing is published.
-        ConfigError: An extra that the method or engine needs is not installed.
+        ConfigError: An extra that the method or engine needs is not installed, or ``output`` cannot get a copy
+            (``check_output``); the latter before anything is read.
     """
+    if output is not None:
+        check_output(output)
     lists = open_set(store_uri, config, model)
     result = finished_set(lists)
     if result is None:
@@ -76,7 +75,8 @@ def recommend_all(
 def finished_set(lists: ListSet) -> Json | None:
     """Return the result of a set that was published before ("reused": true), None where there is none.
 
-    A published set whose files are damaged is withdrawn: its manifest goes, and the files are made again.
+    None, too, for a published set whose files are damaged. Its manifest stays while they are made again, so that
+    latest.json never names a set that is not there.
     """
     store = lists.open_store()
     manifest = read_set(store, lists.prefix)
@@ -84,8 +84,7 @@ def finished_set(lists: ListSet) -> Json | None:
         return None
     findings = set_findings(store, lists.prefix, manifest)
     if findings:
-        logger.warning("%s is withdrawn and made again: %s", lists.prefix, "; ".join(findings))
-        store.delete(f"{lists.prefix}/{MANIFEST}")
+        logger.warning("%s is damaged and made again: %s", lists.prefix, "; ".join(findings))
         return None
     if lists.of_champion:
         point_to(lists, manifest)
@@ -176,53 +175,6 @@ def publish_lists(lists: ListSet, entries: Sequence[Json], measured_recall: Json
         *(result["n_bytes"] / 1e6, lists.prefix),
     )
     return result
-
-
-def copy_set(lists: ListSet, result: Json, output: Path) -> None:
-    """Bring the files of a published set into the directory ``output``, each verified, its manifest last.
-
-    Of what lies there only files of an earlier copy are removed, those that its manifest names.
-
-    Raises:
-        IntegrityError: A file in the store is not what the manifest says.
-        ConfigError: ``output`` is no directory that can be written.
-    """
-    store = lists.open_store()
-    manifest = read_set(store, lists.prefix) or {"files": []}
-    names = [entry["name"] for entry in manifest["files"]]
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-        with TemporaryDirectory(dir=output, prefix=f".{lists.set_id}-") as temporary:
-            fresh = Path(temporary)
-            for entry in manifest["files"]:
-                if (
-                    store.get_file(f"{lists.prefix}/{entry['name']}", fresh / entry["name"])
-                    != entry["sha256"]
-                ):
-                    raise IntegrityError(
-                        f"{lists.prefix}/{entry['name']} is damaged; run recommend-all again"
-                    )
-            store.get_file(f"{lists.prefix}/{MANIFEST}", fresh / MANIFEST)
-            earlier = _copied_names(output / MANIFEST)
-            (output / MANIFEST).unlink(
-                missing_ok=True
-            )  # no manifest, no set: until the new files are all there
-            for name in (*names, MANIFEST):
-                (fresh / name).replace(output / name)
-            for name in sorted(earlier - set(names)):
-                (output / name).unlink(missing_ok=True)
-    except OSError as error:
-        raise ConfigError(f"--output {output}: {error}; name a directory that can be written") from error
-    result["local_copy"] = str(output)
-
-
-def _copied_names(manifest: Path) -> set[str]:
-    """Return the files of an earlier copy, by its manifest; none where there is no readable one."""
-    try:
-        files = json.loads(manifest.read_bytes())["files"]
-        return {str(entry["name"]) for entry in files if _PART_NAME.fullmatch(str(entry["name"]))}
-    except (OSError, ValueError, KeyError, TypeError):
-        return set()
 
 
 def _popular(model: ListModel, k: int) -> Json:
