@@ -4,8 +4,6 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from itertools import combinations
-from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import numpy as np
 
@@ -25,6 +23,7 @@ from recsys.pipeline.run import RunReference, load_dataset
 from recsys.pipeline.testbed import CHAMPION, POPULARITY, Testbed, open_testbed
 from recsys.storage.documents import put_file_deterministic
 from recsys.storage.files import translated_errors
+from recsys.storage.scratch import scratch_folder
 from recsys.types import Factors, Json
 
 _BLOCK_ROWS = 1 << 14
@@ -248,9 +247,9 @@ def _champion_facts(
 
 def _write_per_user_metrics(run: RunReference, evaluations: Mapping[str, Evaluation | None]) -> None:
     store = run.open_store()
-    with TemporaryDirectory(prefix="recsys-metrics-") as temporary:
+    with scratch_folder("metrics") as temporary:
         for model, evaluation in evaluations.items():
-            path = Path(temporary) / f"{model}.parquet"
+            path = temporary / f"{model}.parquet"
             frame = Evaluation.empty_frame() if evaluation is None else evaluation.to_frame()
             with translated_errors(str(path)):
                 frame.write_parquet(path)

@@ -1,8 +1,6 @@
 """Factors in the store: two .npy files below a prefix, read back by their hashes."""
 
 from collections.abc import Mapping
-from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import numpy as np
 
@@ -11,17 +9,18 @@ from recsys.errors import DataError, IntegrityError
 from recsys.storage.base import Store
 from recsys.storage.documents import put_file_deterministic
 from recsys.storage.files import translated_errors
+from recsys.storage.scratch import scratch_folder
 from recsys.types import Factors
 
 
 def put_factors(store: Store, prefix: str, factors: Factors) -> None:
     """Write U.npy and V.npy below ``prefix``; writing the same again changes nothing.
 
-    Memory: none, they go through files in the temporary directory.
+    Memory: none but that of the temporary files they go through, one at a time, where TMPDIR is a tmpfs.
     """
-    with TemporaryDirectory(prefix="recsys-factors-") as temporary:
+    with scratch_folder("factors") as temporary:
         for name, matrix in (("U", factors.user_factors), ("V", factors.item_factors)):
-            path = Path(temporary) / f"{name}.npy"
+            path = temporary / f"{name}.npy"
             with translated_errors(str(path)):
                 np.save(path, matrix, allow_pickle=False)
             put_file_deterministic(store, f"{prefix}/{path.name}", path)
@@ -35,8 +34,8 @@ def get_factors(store: Store, prefix: str, sha256: Mapping[str, str]) -> Factors
     not what ``sha256`` says.
     """
     try:
-        with TemporaryDirectory(prefix="recsys-factors-") as temporary:
-            paths = [Path(temporary) / f"{side}.npy" for side in "UV"]
+        with scratch_folder("factors") as temporary:
+            paths = [temporary / f"{side}.npy" for side in "UV"]
             for path in paths:
                 store.get_file(f"{prefix}/{path.name}", path)
             factors = Factors(*(open_array(path) for path in paths))

@@ -6,7 +6,6 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import numpy as np
 
@@ -20,6 +19,7 @@ from recsys.pipeline.run import RunReference, load_dataset
 from recsys.registry.artifact import new_version, split_model_id, stage_model, verify_model
 from recsys.reporting.model_card import model_document, render_model_card, render_model_report
 from recsys.storage.documents import read_document, to_bytes
+from recsys.storage.scratch import scratch_folder
 from recsys.types import Factors, HistoryRow, Json
 
 logger = logging.getLogger(__name__)
@@ -56,8 +56,7 @@ def publish_model(run: RunReference, fit: FitReference, evaluation: Json) -> str
     fit_document = read_document(store, f"{fit.prefix}/fit.json") or {}
     result = assemble_result(run, [fit], evaluation)
     parts = _Parts(model, load_factors(run, fit), fit_document, evaluation["models"][model], result)
-    with TemporaryDirectory(prefix=f"recsys-{model}-") as temporary:
-        directory = Path(temporary)
+    with scratch_folder(model) as directory:
         _write_files(run, parts, directory)
         facts = {
             "run_id": run.run_id,

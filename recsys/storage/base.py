@@ -48,7 +48,8 @@ class Store(ABC):
     def get_range(self, key: str, start: int, n_bytes: int) -> bytes:
         """Return ``n_bytes`` bytes of the object from ``start`` on, fewer where it ends. Raises ObjectNotFound.
 
-        A store that cannot do better reads the whole object.
+        Neither number is negative; past the end, or of no bytes, the answer is empty. A store that cannot do better
+        reads the whole object.
         """
         return self.get(key).data[start : start + n_bytes]
 

@@ -52,6 +52,17 @@ def test_ranges_of_an_object(store: Store) -> None:
     assert store.get_range("ranges/all", len(data) - 3, 10) == data[-3:]
     with pytest.raises(ObjectNotFound, match="nothing/here"):
         store.get_range("nothing/here", 0, 1)
+    with pytest.raises(ObjectNotFound, match="nothing/here"):
+        store.get_range("nothing/here", 0, 0)
+    store.put_new("ranges/empty", b"")
+    for key, start, n_bytes in [
+        ("ranges/all", len(data), 10),
+        ("ranges/all", len(data) + 5, 10),
+        ("ranges/all", 0, 0),
+        ("ranges/all", 7, 0),
+        ("ranges/empty", 0, 1),
+    ]:
+        assert store.get_range(key, start, n_bytes) == b"", (key, start, n_bytes)
     with open_object(store, "ranges/all") as stream:
         stream.seek(-5, os.SEEK_END)
         assert (stream.read(), stream.read(), stream.tell()) == (data[-5:], b"", len(data))

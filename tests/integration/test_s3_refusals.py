@@ -130,6 +130,17 @@ def test_listing_goes_through_all_pages(
     assert len(proxy.requests) == 3
 
 
+def test_a_server_that_ignores_ranges_gives_the_bytes_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "any")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "any")
+    data = bytes(range(256)) * 10_000  # three blocks of an answer
+    with careless_server() as endpoint_url:
+        store = S3Store("bucket", "x", endpoint_url=endpoint_url)
+        store.put_new("all", data)
+        for start, n_bytes in ((0, 1), (1_048_570, 10), (5, 2_000_000), (len(data) - 3, 10), (len(data), 1)):
+            assert store.get_range("all", start, n_bytes) == data[start : start + n_bytes], (start, n_bytes)
+
+
 def test_a_server_that_ignores_conditions_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "any")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "any")

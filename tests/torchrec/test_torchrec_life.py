@@ -17,7 +17,7 @@ from recsys.cf.models.checkpoint import StoreCheckpoints
 from recsys.cf.models.torchrec_fit import fit_bpr_torchrec
 from recsys.cf.models.torchrec_ranks import command
 from recsys.config.schema import TorchRecConfig
-from recsys.errors import DivergedError, NotEnoughMemory, TrainingCancelled, WorkerLost
+from recsys.errors import DivergedError, NotEnoughMemory, TrainingCancelled, TrainingError, WorkerLost
 from recsys.storage.memory import MemoryStore
 
 pytestmark = needs_torchrec
@@ -83,6 +83,14 @@ def test_divergence_and_want_of_memory_are_told_as_such(monkeypatch):
     monkeypatch.setattr(torchrec_fit, "Job", lambda **facts: real(**{**facts, "n_users": 10**12}))
     with pytest.raises(NotEnoughMemory, match=r"torchrec\.hosts"):
         sharded_fit(little_pools(), little_config(), ranks=1)
+
+
+def test_a_defect_in_a_rank_is_told_and_not_run_again(monkeypatch):
+    real = torchrec_fit.Job
+    monkeypatch.setattr(torchrec_fit, "Job", lambda **facts: real(**{**facts, "model": "nothing"}))
+    with pytest.raises(TrainingError, match="KeyError: 'nothing'") as told:
+        sharded_fit(little_pools(), little_config(), ranks=2)
+    assert not told.value.retryable
 
 
 def test_ranks_end_when_their_driver_is_killed(tmp_path):

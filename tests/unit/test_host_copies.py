@@ -1,5 +1,6 @@
 """Local copies of data versions: old ones leave, those being read stay, maps outlive their files."""
 
+import errno
 import os
 import subprocess
 import sys
@@ -10,7 +11,7 @@ import pytest
 
 from recsys.cf.data.host_copies import VERSIONS_KEPT, host_copy, remove_old_copies
 from recsys.cf.data.npz import read_arrays, write_arrays
-from recsys.errors import StoreError
+from recsys.errors import AccessDenied, StoreError
 
 
 def fill(cache, *versions):
@@ -117,3 +118,43 @@ def test_a_place_that_cannot_be_written_is_told(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(StoreError, match=r"file/v1: Not a directory"), host_copy(tmp_path / "file", "v1"):
         pass
+
+
+@pytest.mark.parametrize("call", ["os.open", "os.utime", "fcntl.flock"])
+def test_a_file_system_that_refuses_is_told_as_a_store_would(tmp_path, monkeypatch, call):
+    def refuse(*_args):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(f"recsys.cf.data.host_copies.{call}", refuse)
+    with pytest.raises(AccessDenied, match="v1: Permission denied"), host_copy(tmp_path, "v1"):
+        pass
+
+
+def test_an_error_of_the_reader_stays_what_it_is(tmp_path):
+    with pytest.raises(FileNotFoundError), host_copy(tmp_path, "v1") as folder:
+        (folder / "absent").read_text()
+
+
+def test_a_link_to_nothing_is_told_and_not_waited_for(tmp_path):
+    (tmp_path / "v1").symlink_to(tmp_path / "absent")
+    code = (
+        "import sys; from pathlib import Path\n"
+        "from recsys.cf.data.host_copies import host_copy\n"
+        "with host_copy(Path(sys.argv[1]), 'v1'): pass"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, timeout=20, check=False
+    )
+    assert "recsys.errors.StoreError" in done.stderr
+    assert "v1: File exists" in done.stderr
+
+
+def test_a_folder_that_may_not_be_opened_stays(tmp_path, monkeypatch):
+    fill(tmp_path, "v1", "v2")
+
+    def refuse(*_args):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr("recsys.cf.data.host_copies.os.open", refuse)
+    assert remove_old_copies(tmp_path, keep="v2", most=1) == []
+    assert left(tmp_path) == ["v1", "v2"]

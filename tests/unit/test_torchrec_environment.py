@@ -7,12 +7,13 @@ import pytest
 from shops import pools_of, random_positives
 
 from recsys.cf.models import torchrec_ranks
+from recsys.cf.models.base import FitControl
 from recsys.cf.models.torchrec_fit import batch_size_of, fit_bpr_torchrec
-from recsys.cf.models.torchrec_job import Process
-from recsys.cf.models.torchrec_ranks import require_torchrec
+from recsys.cf.models.torchrec_job import JobFiles, Process, is_defect
+from recsys.cf.models.torchrec_ranks import Ranks, require_torchrec, working_directory
 from recsys.config.load import load_config
 from recsys.config.schema import BprConfig, TorchRecConfig
-from recsys.errors import ConfigError
+from recsys.errors import ConfigError, TrainingError, WorkerLost
 
 
 def test_fit_without_the_extra_names_what_is_missing_and_how_to_get_it(monkeypatch):
@@ -71,3 +72,70 @@ def test_process_is_told_from_a_later_one_of_its_number():
     assert not this.is_gone()
     assert Process(this.host, this.pid, this.started - 100).is_gone()
     assert not Process("another-host", this.pid, 0.0).is_gone(), "nobody can see that"
+
+
+def test_everything_that_ranks_import_is_asked_for():
+    """What an environment without torch can import of the ranks' files, in a process of its own."""
+    modules = "recsys.cf.models.torchrec_job"
+    code = (
+        f"import sys, {modules}\n"
+        "found = {name.partition('.')[0] for name in sys.modules}\n"
+        "print(*sorted(found & {'polars', 'psutil', 'pydantic', 'scipy', 'numba'}))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert {"polars", "psutil"} <= set(done.stdout.split()) <= set(torchrec_ranks._NEEDED)
+
+
+class DistNetworkError(type("DistError", (RuntimeError,), {})):
+    """Its ancestors have the names of torch's."""
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (TypeError("unsupported operand"), True),
+        (ImportError("cannot import name 'EmbeddingCollection'"), True),
+        (NotImplementedError("no kernel"), True),
+        (RuntimeError("The size of tensor a (3) must match the size of tensor b (4)"), True),
+        (
+            RuntimeError("[../gloo/transport/tcp/pair.cc:534] Connection closed by peer [127.0.0.1]:4711"),
+            False,
+        ),
+        (RuntimeError("Socket Timeout"), False),
+        (DistNetworkError("gone"), False),
+        (ConnectionResetError("reset"), False),
+        (ValueError("Default process group has not been initialized"), False),
+    ],
+)
+def test_a_defect_is_told_from_a_lost_neighbour(error, expected):
+    assert is_defect(error) is expected
+
+
+@pytest.mark.parametrize(
+    ("exit_codes", "told", "expected"),
+    [
+        ((1,), TypeError("unsupported operand"), TrainingError),
+        ((1, -15), TypeError("unsupported operand"), TrainingError),  # torchrun ended the neighbour
+        ((1, -9), TypeError("unsupported operand"), WorkerLost),
+        ((1, -9), None, WorkerLost),
+        ((1,), None, WorkerLost),
+    ],
+)
+def test_a_defect_of_a_rank_is_not_run_again(tmp_path, exit_codes, told, expected):
+    files = JobFiles(tmp_path)
+    files.log.write_text("".join(f"  exitcode  : {code} (pid: 7)\n" for code in exit_codes))
+    if told is not None:
+        files.fail(0, told)
+    error = Ranks(files, TorchRecConfig(), FitControl())._loss()
+    assert type(error) is expected
+    assert error.retryable is (expected is WorkerLost)
+    assert told is None or expected is WorkerLost or "TypeError: unsupported operand" in str(error)
+
+
+def test_the_working_directory_of_one_host_is_swept_and_a_shared_one_is_left(tmp_path):
+    with working_directory(TorchRecConfig()) as files:
+        assert files.directory.name.startswith("train-cf-scratch-")
+    with working_directory(TorchRecConfig(shared_directory=str(tmp_path))) as files:
+        assert files.directory.parent == tmp_path
+        assert files.directory.name.startswith("train-cf-torchrec-")
+    assert list(tmp_path.iterdir()) == []

@@ -8,6 +8,7 @@ import fcntl
 import logging
 import os
 import shutil
+import stat
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -26,9 +27,11 @@ def host_copy(cache_dir: Path, version: str) -> Iterator[Path]:
     On leaving, folders of other versions are removed but for the newest, see ``remove_old_copies``.
     """
     folder = cache_dir / version
-    descriptor = _locked(folder)
+    with translated_errors(str(folder)):
+        descriptor = _locked(folder)
     try:
-        os.utime(folder)  # its time of use, by which old ones are told
+        with translated_errors(str(folder)):
+            os.utime(folder)  # its time of use, by which old ones are told
         yield folder
     finally:
         os.close(descriptor)  # and with it the lock
@@ -53,13 +56,12 @@ def remove_old_copies(cache_dir: Path, *, keep: str, most: int = VERSIONS_KEPT) 
 def _locked(folder: Path) -> int:
     """Return a descriptor of the folder, made where it is missing, with a shared lock on it."""
     while True:
-        with translated_errors(str(folder)):
-            try:
-                folder.mkdir(parents=True, exist_ok=True)
-            except FileExistsError:  # a file, or a folder that a cleaner took away just now
-                if folder.is_file():
-                    raise
-                continue
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except FileExistsError:  # a folder that a cleaner took away just now; or a file, or a link to nothing
+            if not _is_folder_or_gone(folder):
+                raise
+            continue
         with suppress(FileNotFoundError):
             descriptor = os.open(folder, os.O_RDONLY)
             try:
@@ -77,7 +79,7 @@ def _remove(folder: Path) -> bool:
     """Remove a folder unless somebody reads from it or has removed it; return whether we did."""
     try:
         descriptor = os.open(folder, os.O_RDONLY)
-    except FileNotFoundError:
+    except OSError:  # gone, or a folder of another user
         return False
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -89,6 +91,13 @@ def _remove(folder: Path) -> bool:
         os.close(descriptor)
     shutil.rmtree(away, ignore_errors=True)
     return True
+
+
+def _is_folder_or_gone(path: Path) -> bool:
+    try:
+        return stat.S_ISDIR(path.lstat().st_mode)
+    except FileNotFoundError:
+        return True
 
 
 def _used_at(path: Path) -> float:

@@ -1,8 +1,7 @@
 """The only door from a stored data version to training: every hash compared, every law checked."""
 
 import logging
-import os
-import tempfile
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +15,7 @@ from recsys.cf.data.validate import validate_dataset
 from recsys.cf.data.version import resolve_version
 from recsys.errors import DataValidationError, ObjectNotFound
 from recsys.storage.base import Store, file_sha256
+from recsys.storage.scratch import scratch_folder
 
 logger = logging.getLogger(__name__)
 
@@ -87,8 +87,8 @@ def load_product_embeddings(
 def local_directory(cache_dir: Path | None, version: str) -> Iterator[Path]:
     """Give a directory for the files of a version: below ``cache_dir``, or one that lives as long as the context."""
     if cache_dir is None:
-        with tempfile.TemporaryDirectory(prefix="recsys-data-") as temporary:
-            yield Path(temporary)
+        with scratch_folder("data") as temporary:
+            yield temporary
     else:
         with host_copy(cache_dir, version) as directory:
             yield directory
@@ -101,8 +101,8 @@ def fetch_files(store: Store, manifest: Manifest, names: tuple[str, ...], direct
         expected, target = manifest.files[name].sha256, directory / name
         if target.is_file() and file_sha256(target) == expected:
             continue
-        # Another process may fill the same cache: whole files appear, never halves.
-        arriving = directory / f".{name}.{os.getpid()}"
+        # Another process or thread may fill the same cache: whole files appear, never halves.
+        arriving = directory / f".{name}.{uuid.uuid4().hex}"
         try:
             found = store.get_file(file_key(manifest.version, name), arriving)
         except ObjectNotFound:

@@ -2,8 +2,6 @@
 
 import json
 import logging
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -15,6 +13,7 @@ from recsys.errors import DataError
 from recsys.storage.base import Store
 from recsys.storage.documents import put_file_deterministic
 from recsys.storage.files import translated_errors
+from recsys.storage.scratch import scratch_folder
 
 _STATE, _IDENTITY = "state", "fit_identity"
 logger = logging.getLogger(__name__)
@@ -33,13 +32,16 @@ class StoreCheckpoints:
         self._fit_identity = fit_identity
 
     def save(self, checkpoint: Checkpoint) -> None:
-        """Write the checkpoint, then delete the older ones. Memory: none, it goes through a temporary file."""
+        """Write the checkpoint, then delete the older ones.
+
+        Memory: none but that of the temporary file it goes through, where TMPDIR is a tmpfs.
+        """
         state = {**checkpoint.state, _IDENTITY: self._fit_identity}
         arrays = {**checkpoint.arrays, _STATE: np.frombuffer(json.dumps(state).encode(), dtype=np.uint8)}
         key = f"{self._prefix}/{checkpoint.iteration:06d}.npz"
         older = [info.key for info in self._store.list(f"{self._prefix}/") if info.key < key]
-        with TemporaryDirectory(prefix="recsys-checkpoint-") as temporary:
-            path = Path(temporary) / "checkpoint.npz"
+        with scratch_folder("checkpoint") as temporary:
+            path = temporary / "checkpoint.npz"
             with translated_errors(str(path)):
                 write_arrays(path, arrays)
             put_file_deterministic(self._store, key, path)
@@ -65,7 +67,7 @@ class StoreCheckpoints:
         return None
 
     def _arrays(self, key: str) -> dict[str, NDArray[Any]]:
-        with TemporaryDirectory(prefix="recsys-checkpoint-") as temporary:
-            path = Path(temporary) / "checkpoint.npz"
+        with scratch_folder("checkpoint") as temporary:
+            path = temporary / "checkpoint.npz"
             self._store.get_file(key, path)
             return read_checked_arrays(path)

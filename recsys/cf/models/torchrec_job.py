@@ -21,6 +21,12 @@ from recsys.cf.sampling.pools import NegativePools
 from recsys.types import FloatMatrix, Json
 
 GO, STOP = "go", "stop"
+# What a rank raises when a neighbour, the network or a GPU is gone. Gloo raises plain RuntimeErrors: words tell them.
+_LOSS_KINDS = {"DistError", "AcceleratorError"}
+_LOSS_WORDS = (
+    *("gloo", "nccl", "cuda", "connection", "timed out", "timeout", "socket", "broken pipe", "rendezvous"),
+    *("process group", "store", "peer", "rank"),
+)
 _POOL_SETS = ("seen", "explicit", "implicit")
 _POOL_ARRAYS = ("positive_indptr", "positive_users", "positive_items", "alias_threshold", "alias_item")
 
@@ -46,6 +52,18 @@ class Process:
             return psutil.Process(self.pid).create_time() != self.started
         except psutil.NoSuchProcess:
             return True
+
+
+def is_defect(error: Exception) -> bool:
+    """Return whether a rerun would surely meet the error again, so that it must not count as a lost rank.
+
+    Doubt is no: a fit that is run again in vain costs less than a night that is given up for a lost neighbour.
+    """
+    if isinstance(error, OSError) or _LOSS_KINDS & {kind.__name__ for kind in type(error).__mro__}:
+        return False
+    if isinstance(error, RuntimeError | ValueError) and not isinstance(error, NotImplementedError):
+        return not any(word in str(error).lower() for word in _LOSS_WORDS)
+    return True
 
 
 @dataclass(frozen=True)
@@ -155,7 +173,7 @@ class JobFiles:
         return path.read_text() if path.exists() else None
 
     def fail(self, rank: int, error: Exception) -> None:
-        """Keep an error of a rank for the driver."""
+        """Keep an error of a rank for the driver: one that a rerun would meet again."""
         text = json.dumps({"kind": type(error).__name__, "message": str(error)})
         (self.directory / f"error-{rank:05d}.json").write_text(text)
 

@@ -23,10 +23,11 @@ from recsys.cf.models.base import FitControl
 from recsys.cf.models.torchrec_job import GO, STOP, JobFiles
 from recsys.config.schema import TorchRecConfig
 from recsys.errors import ConfigError, TrainingError, WorkerLost
+from recsys.storage.scratch import scratch_folder
 from recsys.types import Json
 
 _WORKER = "recsys.cf.models.torchrec_worker"
-_NEEDED = ("torch", "torchrec", "fbgemm_gpu", "numba", "pydantic", "scipy")
+_NEEDED = ("torch", "torchrec", "fbgemm_gpu", "numba", "polars", "psutil", "pydantic", "scipy")
 _FIND = (
     "import importlib.util, json, sys; "
     "print(json.dumps([name for name in sys.argv[1:] if importlib.util.find_spec(name) is None]))"
@@ -34,6 +35,7 @@ _FIND = (
 _POLL_SECONDS = 0.02
 _END_SECONDS = 15.0  # for ranks that have finished to leave
 _TAIL_LINES = 15
+_ENDED_BY_TORCHRUN = ("-15",)  # SIGTERM to the neighbours of a rank that failed
 logger = logging.getLogger(__name__)
 
 
@@ -67,7 +69,15 @@ def _missing_in(python: str) -> list[str]:
 
 @contextmanager
 def working_directory(settings: TorchRecConfig) -> Iterator[JobFiles]:
-    """Yield an empty directory that driver and ranks share; it is gone afterwards."""
+    """Yield an empty directory that driver and ranks share; it is gone afterwards.
+
+    Where the driver is killed, the next fit removes it, but not from a directory that hosts share: nobody sees there
+    whether another host still works in it.
+    """
+    if settings.shared_directory is None:
+        with scratch_folder("torchrec") as folder:
+            yield JobFiles(folder)
+        return
     with TemporaryDirectory(prefix="train-cf-torchrec-", dir=settings.shared_directory) as directory:
         yield JobFiles(Path(directory))
 
@@ -144,13 +154,18 @@ class Ranks:
 
     def _loss(self) -> TrainingError:
         """Return the error that says why the ranks ended."""
-        for told in self._files.errors():
-            known = getattr(recsys.errors, str(told["kind"]), TrainingError)
-            if isinstance(known, type) and issubclass(known, TrainingError):
-                return known(told["message"])
-            return TrainingError(f"{told['kind']}: {told['message']}")
         lines = [line for line in self._files.log.read_text(errors="replace").splitlines() if line.strip()]
         codes = re.findall(r"exitcode\s*: (-?\d+)", "\n".join(lines))
+        died = any(code.startswith("-") and code not in _ENDED_BY_TORCHRUN for code in codes)
+        for told in self._files.errors():
+            known = getattr(recsys.errors, str(told["kind"]), None)
+            if isinstance(known, type) and issubclass(known, TrainingError):
+                return known(told["message"])
+            if not died:  # else the others' errors may only tell that their neighbour died
+                return TrainingError(
+                    f"{told['kind']}: {told['message']}; a rerun would end the same way. The end of the log:\n"
+                    + "\n".join(lines[-_TAIL_LINES:])
+                )
         killed = "; killed by signal 9: from outside, or for want of memory" if "-9" in codes else ""
         return WorkerLost(
             f"a rank of TorchRec ended after epoch {self._epoch} (exit codes {', '.join(codes) or 'unknown'}"

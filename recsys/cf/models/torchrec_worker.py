@@ -19,7 +19,7 @@ from torchrec.distributed.planner.types import PlannerError  # noqa: E402
 
 from recsys.cf.models.torchrec_bpr import BprRank  # noqa: E402
 from recsys.cf.models.torchrec_hybrid import HybridRank  # noqa: E402
-from recsys.cf.models.torchrec_job import STOP, Job, JobFiles  # noqa: E402
+from recsys.cf.models.torchrec_job import STOP, Job, JobFiles, is_defect  # noqa: E402
 from recsys.errors import NotEnoughMemory, RecsysError  # noqa: E402
 
 _RANKS: dict[str, type[BprRank] | type[HybridRank]] = {"bpr": BprRank, "hybrid": HybridRank}
@@ -27,6 +27,16 @@ _WATCH_SECONDS = 1.0  # between looks whether whoever asked for the fit still li
 _WORD_SECONDS = 0.01  # between looks for its word after an export
 _LONGEST_WAIT = timedelta(minutes=30)  # of one rank for another inside a step
 _NO_MEMORY = ("can't allocate memory", "out of memory", "DefaultCPUAllocator")
+_DEFECTS = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    ImportError,
+    LookupError,
+    NameError,
+    TypeError,
+    ValueError,
+)
 _ORPHANED = 70
 
 
@@ -40,9 +50,15 @@ def main(directory: str) -> int:
         return 1
     except (MemoryError, PlannerError, RuntimeError) as error:
         if isinstance(error, RuntimeError) and not any(words in str(error) for words in _NO_MEMORY):
-            raise  # a neighbour is lost, or a defect: the log tells
+            if is_defect(error):
+                files.fail(rank, error)
+            raise  # torchrun writes it to the log
         files.fail(rank, NotEnoughMemory(_no_memory(rank, error)))
         return 1
+    except _DEFECTS as error:
+        if is_defect(error):
+            files.fail(rank, error)
+        raise
     return 0
 
 
