@@ -3,19 +3,15 @@
 import io
 import json
 import logging
-import threading
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import polars as pl
 import pytest
 from stored_versions import filled, forge, forge_array, forge_arrays, forge_frame, forge_matrix, key_of, read
 
-from recsys.cf.data.load import fetch_files, load_processed_data
-from recsys.cf.data.manifest import read_manifest
-from recsys.cf.data.version import list_versions, resolve_version, verify_version
+from recsys.cf.data.load import load_processed_data
+from recsys.cf.data.version import list_versions, verify_version
 from recsys.errors import DataValidationError, DataVersionNotFound
-from recsys.storage.memory import MemoryStore
 
 FILES = (
     "X_train_confidence.npz", "X_train_binary.npz", "user_pos_train.npz", "user_hard_neg_train.npz",
@@ -54,25 +50,6 @@ def test_one_flipped_bit_anywhere_is_found_by_load_and_verify(store, name):
     with pytest.raises(DataValidationError, match=name):
         load_processed_data(store)
     assert verify_version(store, "latest") == [f"{name}: SHA-256 differs from the manifest"]
-
-
-def test_threads_that_fill_one_folder_do_not_take_each_others_files(contents, tmp_path):
-    """Both have brought their copy before either gives it its name."""
-    both = threading.Barrier(2, timeout=20)
-
-    class MeetingStore(MemoryStore):
-        def get_file(self, key, path):
-            found = super().get_file(key, path)
-            both.wait()
-            return found
-
-    store, name = filled(contents), "items.parquet"
-    slow, manifest = MeetingStore(), read_manifest(store, resolve_version(store, "latest"))
-    slow.put_new(key_of(store, name), read(store, name))
-    with ThreadPoolExecutor(2) as pool:
-        done = [pool.submit(fetch_files, slow, manifest, (name,), tmp_path) for _ in range(2)]
-    assert [future.result() for future in done] == [None, None]
-    assert [path.name for path in tmp_path.iterdir()] == [name]
 
 
 def test_all_damaged_files_are_named_at_once(store):
