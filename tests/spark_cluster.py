@@ -23,8 +23,7 @@ START_SECONDS = 120
 _EXECUTOR = "org.apache.spark.executor.CoarseGrainedExecutorBackend"
 
 needs_spark = pytest.mark.skipif(
-    importlib.util.find_spec("pyspark") is None
-    or importlib.util.find_spec("pyarrow") is None
+    any(importlib.util.find_spec(name) is None for name in ("pyspark", "pyarrow", "pandas"))
     or shutil.which("java") is None,
     reason="pip install 'train-cf[spark]', and Java 17 on PATH",
 )
@@ -111,7 +110,11 @@ def _wait_for_workers(
 ) -> None:
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline and all(process.poll() is None for process in processes):
-        with suppress(OSError), urllib.request.urlopen(f"http://127.0.0.1:{page}/json/", timeout=5) as answer:
+        # while the master starts, the page may come in place of the JSON
+        with (
+            suppress(OSError, ValueError),
+            urllib.request.urlopen(f"http://127.0.0.1:{page}/json/", timeout=5) as answer,
+        ):
             if loads(answer.read())["aliveworkers"] == n_workers:
                 return
         time.sleep(0.1)

@@ -30,7 +30,7 @@ _JAVA_VERSION = re.compile(r'version "(\d+)')
 
 def require_spark() -> None:
     """Raise ConfigError unless pyspark, pyarrow and Java 17 or newer are on this machine."""
-    missing = [name for name in ("pyspark", "pyarrow") if importlib.util.find_spec(name) is None]
+    missing = [name for name in ("pyspark", "pyarrow", "pandas") if importlib.util.find_spec(name) is None]
     if missing:
         raise ConfigError(
             f"the engine spark needs {' and '.join(missing)}: pip install 'train-cf[spark]', and Java {OLDEST_JAVA}"

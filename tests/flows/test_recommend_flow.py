@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -93,7 +94,10 @@ def test_a_server_runs_it_by_hand_and_when_the_champion_changes(production, stor
     assert (
         json.loads(store.get(LATEST_KEY).data)["model_id"] in artifacts["recommend-all-lists"]["description"]
     )
-    assert any(line.startswith("recommendations of als_") for line in production.logs(run["id"]))
+    deadline = time.monotonic() + 30  # log lines come in batches, the last ones after the state
+    while not any(line.startswith("recommendations of als_") for line in production.logs(run["id"])):
+        assert time.monotonic() < deadline, production.logs(run["id"])
+        time.sleep(0.2)
 
     known = production.call("POST", "/automations/filter", {})
     (automation,) = (one for one in known if one["name"] == AUTOMATION)
