@@ -8,7 +8,14 @@ from typing import Annotated
 
 import typer
 
-from recsys.cli.options import ConfigOption, DataVersionOption, JsonOption, SetOption, StoreOption
+from recsys.cli.options import (
+    ApplyOption,
+    ConfigOption,
+    DataVersionOption,
+    JsonOption,
+    SetOption,
+    StoreOption,
+)
 from recsys.cli.output import console, emit, leave_with_findings, plain_table
 from recsys.config.load import load_config
 from recsys.errors import DataValidationError
@@ -100,9 +107,7 @@ def diff_command(
 @versions.command("gc")
 def gc_command(
     store: StoreOption,
-    apply: Annotated[
-        bool, typer.Option("--apply", help="Delete; without it, only say what would go.")
-    ] = False,
+    apply: ApplyOption = False,
     config: ConfigOption = None,
     overrides: SetOption = None,
     as_json: JsonOption = False,

@@ -26,6 +26,7 @@ SetOption = Annotated[
 DataVersionOption = Annotated[
     str, typer.Option("--data-version", help='"latest", a version id or the beginning of a content hash.')
 ]
+ApplyOption = Annotated[bool, typer.Option("--apply", help="Delete; without it, only say what would go.")]
 ForceOption = Annotated[
     bool, typer.Option("--force", help="Train anew what this data and configuration have trained already.")
 ]

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from recsys.cli.options import ConfigOption, JsonOption, SetOption, StoreOption
+from recsys.cli.options import ApplyOption, ConfigOption, JsonOption, SetOption, StoreOption
 from recsys.cli.output import console, emit, plain_table
 from recsys.config.load import load_config
 from recsys.config.settings import log_dir
@@ -128,9 +128,7 @@ def list_command(store: StoreOption, as_json: JsonOption = False) -> None:
 @sets.command("gc")
 def gc_command(
     store: StoreOption,
-    apply: Annotated[
-        bool, typer.Option("--apply", help="Delete; without it, only say what would go.")
-    ] = False,
+    apply: ApplyOption = False,
     config: ConfigOption = None,
     overrides: SetOption = None,
     as_json: JsonOption = False,

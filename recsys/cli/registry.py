@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from recsys.cli.options import ConfigOption, JsonOption, SetOption, StoreOption
+from recsys.cli.options import ApplyOption, ConfigOption, JsonOption, SetOption, StoreOption
 from recsys.cli.output import console, emit, leave_with_findings, plain_table
 from recsys.config.load import load_config
 from recsys.errors import RegistryError
@@ -145,9 +145,7 @@ def verify(store: StoreOption, as_json: JsonOption = False) -> None:
 @app.command()
 def gc(
     store: StoreOption,
-    apply: Annotated[
-        bool, typer.Option("--apply", help="Delete; without it, only say what would go.")
-    ] = False,
+    apply: ApplyOption = False,
     config: ConfigOption = None,
     overrides: SetOption = None,
     as_json: JsonOption = False,

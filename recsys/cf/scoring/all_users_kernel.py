@@ -4,6 +4,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from recsys.cf.scoring.kept import insert, raise_to
 from recsys.types import FloatMatrix, IndexVector
 
 _MASKED = np.float32(-np.inf)
@@ -20,14 +21,6 @@ def _count_from(values: NDArray[np.float32], bound: np.float32) -> np.int32:
     for place in range(len(values)):
         n = np.int32(n + np.int32(values[place] >= bound))
     return n
-
-
-@njit(cache=True, nogil=True)
-def _raise_to(maxima: NDArray[np.float32], values: NDArray[np.float32]) -> None:
-    """Set ``maxima`` to the larger of both, place by place; written so that it vectorises."""
-    for place in range(len(values)):
-        value, maximum = values[place], maxima[place]
-        maxima[place] = value if value > maximum else maximum
 
 
 @njit(cache=True, nogil=True)
@@ -69,7 +62,7 @@ def _first_bound(
     """Return a lower bound for the list's last product: the k-th best maximum of interleaved groups."""
     maxima[:] = _MASKED
     for start in range(0, len(row), len(maxima)):
-        _raise_to(maxima, row[start : start + len(maxima)])
+        raise_to(maxima, row[start : start + len(maxima)])
     return np.float32(_kth_best(maxima, k, best) - margin)
 
 
@@ -162,26 +155,6 @@ def _exact(user: NDArray[np.float32], item: NDArray[np.float32]) -> np.float32:
 
 
 @njit(cache=True, nogil=True)
-def _insert(
-    score: np.float32, item: int, n_kept: int, items: IndexVector, scores: NDArray[np.float32]
-) -> int:
-    """Put an item where its score belongs, ties to the lower item_idx; return how many the list has now."""
-    k = len(items)
-    if n_kept == k and (score < scores[k - 1] or (score == scores[k - 1] and item > items[k - 1])):
-        return n_kept
-    place = min(n_kept, k - 1)
-    while place > 0 and (
-        scores[place - 1] < score or (scores[place - 1] == score and items[place - 1] > item)
-    ):
-        scores[place] = scores[place - 1]
-        items[place] = items[place - 1]
-        place -= 1
-    scores[place] = score
-    items[place] = item
-    return min(n_kept + 1, k)
-
-
-@njit(cache=True, nogil=True)
 def order_by_exact_score(
     rows: FloatMatrix,
     item_factors: FloatMatrix,
@@ -208,7 +181,7 @@ def order_by_exact_score(
         for place in np.argsort(-values[user, : counts[user]]):
             item = candidates[user, place]
             score = _exact(rows[user], item_factors[item])
-            n_kept = _insert(score, item, n_kept, items[user], scores[user])
+            n_kept = insert(score, item, n_kept, items[user], scores[user])
 
 
 @njit(cache=True, nogil=True)
@@ -229,7 +202,7 @@ def rank_all_items(
         if place < len(seen_items) and seen_items[place] == item:
             place += 1
             continue
-        n_kept = _insert(_exact(user, item_factors[item]), item, n_kept, items, scores)
+        n_kept = insert(_exact(user, item_factors[item]), item, n_kept, items, scores)
 
 
 @njit(cache=True, nogil=True)

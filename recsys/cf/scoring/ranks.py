@@ -7,6 +7,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from recsys.cf.data.dataset import UserItemSets
+from recsys.cf.scoring.kept import insert, raise_to
 from recsys.errors import DivergedError
 from recsys.types import FloatMatrix, IndexVector
 
@@ -162,32 +163,6 @@ def _rank_rows(
 
 
 @njit(cache=True, nogil=True)
-def _raise_to(maxima: NDArray[np.float32], values: NDArray[np.float32]) -> None:
-    """Set ``maxima`` to the larger of both, place by place; written so that it vectorises."""
-    for place in range(len(values)):
-        value, maximum = values[place], maxima[place]
-        maxima[place] = value if value > maximum else maximum
-
-
-@njit(cache=True, nogil=True)
-def _insert(score: float, item: int, n_kept: int, items: IndexVector, values: NDArray[np.float32]) -> int:
-    """Keep the item if it is among the best so far, in order; return how many are kept."""
-    k = len(items)
-    if n_kept == k and (score < values[k - 1] or (score == values[k - 1] and item > items[k - 1])):
-        return n_kept
-    position = min(n_kept, k - 1)
-    while position > 0 and (
-        values[position - 1] < score or (values[position - 1] == score and items[position - 1] > item)
-    ):
-        values[position] = values[position - 1]
-        items[position] = items[position - 1]
-        position -= 1
-    values[position] = score
-    items[position] = item
-    return min(n_kept + 1, k)
-
-
-@njit(cache=True, nogil=True)
 def _select_rows(
     scores: FloatMatrix,
     user_idx: IndexVector,
@@ -209,10 +184,10 @@ def _select_rows(
         row_scores[seen_items] = _MASKED
         maxima[:] = _MASKED
         for start in range(0, len(row_scores), n_groups):
-            _raise_to(maxima, row_scores[start : start + n_groups])
+            raise_to(maxima, row_scores[start : start + n_groups])
         n_best = 0
         for group in range(n_groups):
-            n_best = _insert(maxima[group], group, n_best, best_groups, best_maxima)
+            n_best = insert(maxima[group], group, n_best, best_groups, best_maxima)
         # Fewer groups than k: each item is a group of its own, all are searched.
         bound = best_maxima[k - 1] if n_best == k else _MASKED
         n_kept = 0
@@ -221,7 +196,7 @@ def _select_rows(
                 continue
             for item in range(group, len(row_scores), n_groups):
                 if row_scores[item] >= bound and row_scores[item] != _MASKED:
-                    n_kept = _insert(row_scores[item], item, n_kept, items[row], values[row])
+                    n_kept = insert(row_scores[item], item, n_kept, items[row], values[row])
         row_scores[seen_items] = seen_scores
 
 
