@@ -7,7 +7,7 @@ import pytest
 from item_sets import item_sets
 from threadpoolctl import threadpool_info
 
-from recsys.blas import one_blas_thread
+from recsys.blas import look_for_blas_again, one_blas_thread
 from recsys.cf.evaluation.evaluate import evaluate
 from recsys.cf.scoring.blocks import FactorScorer, ProfileScorer
 from recsys.cf.scoring.score_range import measure_score_distribution
@@ -71,6 +71,11 @@ def n_blas_threads():
     return {pool["filepath"]: pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"}
 
 
+def built_on_openmp():
+    """Return the files of libraries whose limits are those of the thread that asks."""
+    return {pool["filepath"] for pool in threadpool_info() if pool.get("threading_layer") == "openmp"}
+
+
 def test_blas_is_held_until_the_last_holder_leaves():
     before = n_blas_threads()
     entered, leave = threading.Event(), threading.Event()
@@ -79,15 +84,45 @@ def test_blas_is_held_until_the_last_holder_leaves():
         with one_blas_thread():
             entered.set()
             assert leave.wait(20)
+            return n_blas_threads()
 
     with ThreadPoolExecutor(1) as pool:
         with one_blas_thread():
             other = pool.submit(hold)
             assert entered.wait(20)
-        assert set(n_blas_threads().values()) == {1}
         leave.set()
-        other.result()
+        assert set(other.result().values()) == {1}
     assert n_blas_threads() == before
+
+
+def test_a_blas_that_knows_limits_of_threads_only_is_held_and_restored_in_each(threads):
+    """That of faiss is built on OpenMP: a limit set by the walk's starter would not reach its workers."""
+    pytest.importorskip("faiss", reason="the extra ann is not installed")
+    look_for_blas_again()
+    if not built_on_openmp():
+        pytest.skip("no BLAS built on OpenMP is loaded")
+    threads(2)
+    before = n_blas_threads()
+    within = list(walk(users(8 * TILE_USERS), lambda _: n_blas_threads(), block_users=10_000))
+    assert len(within) == 8
+    assert {n for pools in within for n in pools.values()} == {1}
+    assert n_blas_threads() == before
+    test_blas_is_held_until_the_last_holder_leaves()
+
+
+def test_a_walk_closed_by_another_thread_gives_blas_its_threads_back():
+    def of_process():
+        return {file: n for file, n in n_blas_threads().items() if file not in built_on_openmp()}
+
+    before = of_process()
+    for _ in range(2):
+        walking = walk(users(8 * TILE_USERS), lambda tile: tile, block_users=1)
+        next(walking)
+        with ThreadPoolExecutor(1) as pool:
+            pool.submit(walking.close).result()
+        assert of_process() == before
+        with one_blas_thread():
+            assert set(n_blas_threads().values()) == {1}
 
 
 def test_scores_ranks_lists_and_range_are_the_same_at_any_number_of_threads(threads):

@@ -38,7 +38,8 @@ def walk(users: IndexVector, work: Callable[[IndexVector], T], *, block_users: i
     tasks = [users[start : start + step] for start in range(0, len(users), step)]
 
     def run(task: IndexVector) -> list[T]:
-        return [work(task[start : start + TILE_USERS]) for start in range(0, len(task), TILE_USERS)]
+        with one_blas_thread():
+            return [work(task[start : start + TILE_USERS]) for start in range(0, len(task), TILE_USERS)]
 
     with one_blas_thread():
         if n_threads == 1 or len(tasks) < 2:
