@@ -2,6 +2,7 @@
 
 from prefect import flow
 
+from flows.embedded import task_tags
 from flows.tasks import fit_task, of_run
 from flows.waiting import cancellation, wait_for_all
 from recsys.log import bind
@@ -18,6 +19,6 @@ def fit_model(run: RunReference, model: str) -> str:
     """
     bind(run_id=run.run_id, data_version=run.data_version, fingerprint=run.fingerprint[:8])
     with cancellation() as cancelled:
-        future = of_run(fit_task, run, tags={model}).submit(run, model, cancelled)
+        future = of_run(fit_task, run, tags=task_tags(model)).submit(run, model, cancelled)
         wait_for_all([future])
     return future.result().prefix

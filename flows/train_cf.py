@@ -8,7 +8,7 @@ import threading
 from collections.abc import Sequence
 from contextlib import ExitStack
 
-from flows.embedded import use_embedded_server
+from flows.embedded import task_tags, use_embedded_server
 
 if __name__ == "__main__" and "--help" not in sys.argv:  # Prefect reads its settings when it is imported
     use_embedded_server()
@@ -114,8 +114,8 @@ def _fit_side_by_side(run: RunReference) -> tuple[list[FitReference], dict[str, 
 def _submit_fit(run: RunReference, model: str, cancelled: threading.Event) -> PrefectFuture[FitReference]:
     pool = pool_of(run, model)
     if pool is None:
-        return of_run(fit_task, run, tags={model}).submit(run, model, cancelled)
-    return of_run(fit_on_pool_task, run, tags={model, pool}).submit(run, model, cancelled, pool)
+        return of_run(fit_task, run, tags=task_tags(model)).submit(run, model, cancelled)
+    return of_run(fit_on_pool_task, run, tags=task_tags(model, pool)).submit(run, model, cancelled, pool)
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from prefect.futures import PrefectFuture
 from prefect.logging import get_run_logger
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
+from flows.embedded import task_tags
 from flows.tasks import STAGE, retry_rule
 from recsys.cf.tuning.sampling import PlannedTrial
 from recsys.cf.tuning.spaces import load_space
@@ -47,7 +48,7 @@ def open_studies_task(
     ]
 
 
-@task(task_run_name="trial {planned.number} {planned.stage}", tags=["trial"], **STAGE)
+@task(task_run_name="trial {planned.number} {planned.stage}", **STAGE)
 def trial_task(study: StudyReference, planned: PlannedTrial, cancelled: threading.Event | None) -> int:
     """Run one trial, whose document goes to the store; return its number."""
     run_trial(study, planned, cancelled.is_set if cancelled else lambda: False)
@@ -99,7 +100,7 @@ def run_trials(
     config, waiting = study.config, list(batch)
     # an event belongs to one process; on a cluster Prefect and the cluster cancel the tasks themselves
     event = cancelled if config.tuning.runner == "threads" else None
-    of_study = trial_task.with_options(**retry_rule(config.runtime))
+    of_study = trial_task.with_options(tags=task_tags("trial"), **retry_rule(config.runtime))
     for _ in range(config.runtime.retries + 1):
         futures = {of_study.submit(study, planned, event): planned for planned in waiting}
         failures, waiting = [], []

@@ -22,9 +22,9 @@ THREE = [
     "bpr.preset=original",
 ]
 LONG = [
-    # long enough that trainings which run at once must overlap
-    *("--set", "als.iterations=300", "--set", "als.patience=300"),
-    *("--set", "bpr.epochs=700", "--set", "bpr.patience=700"),
+    # long enough that trainings which run at once must overlap: the hybrid's begins when torch is imported
+    *("--set", "als.iterations=600", "--set", "als.patience=600"),
+    *("--set", "bpr.epochs=1400", "--set", "bpr.patience=1400"),
     *("--set", "hybrid.epochs=10", "--set", "hybrid.factors=16"),
 ]
 

@@ -94,6 +94,12 @@ def test_the_plain_run_gives_the_same_models_and_decision(place, flow_result):
         assert files[0] == files[1]
 
 
+def test_no_task_waits_for_the_embedded_servers_database(place, flow_result):
+    """Prefect takes slots for tagged tasks; on SQLite two that start at once collide, and one pauses for seconds."""
+    assert {tags for (tags,) in query(place, "select tags from task_run")} == {"[]"}
+    assert (place / "state" / "prefect" / "server.log").read_text() == ""
+
+
 def test_the_users_own_prefect_is_left_alone(place, flow_result):
     assert (place / "state" / "prefect" / "prefect.db").exists()
     assert not (place / ".prefect").exists(), "HOME/.prefect belongs to the user"
