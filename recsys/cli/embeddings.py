@@ -1,7 +1,6 @@
 """Commands about product embeddings: made from titles, and what they are worth to the models."""
 
 import sys
-import tempfile
 from pathlib import Path
 from typing import Annotated
 
@@ -13,6 +12,7 @@ from recsys.cli.options import ConfigOption, DataVersionOption, JsonOption, SetO
 from recsys.cli.output import console, emit, plain_table
 from recsys.config.load import load_config
 from recsys.errors import ConfigError
+from recsys.storage.scratch import scratch_folder
 from recsys.types import Json
 
 _FIELDS = ("title", "description")
@@ -56,8 +56,8 @@ def embed_command(
         raise ConfigError(f"--output {output}: embeddings are written as .npz, give a name that ends so")
     output.parent.mkdir(parents=True, exist_ok=True)
     columns = load_config(None, [f"data.item_columns.{one}" for one in item_columns or ()]).data.item_columns
-    with tempfile.TemporaryDirectory(prefix="recsys-embed-") as work:
-        sources = gather_sources("product", products, Path(work))
+    with scratch_folder("embed") as work:
+        sources = gather_sources("product", products, work)
         texts = read_item_texts(sources, columns, _FIELDS if with_description else _FIELDS[:1])
     with Console(stderr=True).status("loading the encoder") as status:
         opened = open_encoder(encoder, device)

@@ -16,6 +16,7 @@ from pathlib import Path
 import recsys
 from recsys.config.engine import SparkConfig
 from recsys.errors import ConfigError, EngineUnavailable
+from recsys.storage.scratch import scratch_folder
 
 logger = logging.getLogger(__name__)
 OLDEST_JAVA = 17
@@ -120,7 +121,7 @@ def spark_settings(config: SparkConfig, app_name: str, directory: Path) -> dict[
 
 
 @contextmanager
-def own_directory(config: SparkConfig, prefix: str) -> Iterator[Path]:
+def own_directory(config: SparkConfig, purpose: str) -> Iterator[Path]:
     """Give a new directory in ``shared_directory``, else a temporary one of this machine; removed afterwards.
 
     What cannot be removed, such as files of another user, is logged and stays: the work is done by then.
@@ -129,16 +130,17 @@ def own_directory(config: SparkConfig, prefix: str) -> Iterator[Path]:
         ConfigError: ``shared_directory`` cannot be made or written.
     """
     shared = config.shared_directory
+    if shared is None:
+        with scratch_folder(purpose) as path:
+            yield path
+        return
     try:
-        if shared is not None:
-            Path(shared).mkdir(parents=True, exist_ok=True)
-        path = Path(tempfile.mkdtemp(prefix=prefix, dir=shared)).absolute()
+        Path(shared).mkdir(parents=True, exist_ok=True)
+        path = Path(tempfile.mkdtemp(prefix=f"recsys-{purpose}-", dir=shared)).absolute()
     except OSError as error:
-        where = "the directory for temporary files" if shared is None else f"spark.shared_directory {shared}"
-        raise ConfigError(f"{where} cannot be used: {error}") from error
+        raise ConfigError(f"spark.shared_directory {shared} cannot be used: {error}") from error
     try:
-        if shared is not None:
-            path.chmod(SHARED_MODE)
+        path.chmod(SHARED_MODE)
         yield path
     finally:
         # TemporaryDirectory raises at files of others in spite of ignore_cleanup_errors

@@ -103,7 +103,7 @@ def n_partitions(session: Any, config: SparkConfig) -> int:
 
 def _started(config: SparkConfig, app_name: str) -> _Running:
     with ExitStack() as ending:
-        directory = ending.enter_context(own_directory(config, "recsys-spark-"))
+        directory = ending.enter_context(own_directory(config, "spark"))
         started = time.perf_counter()
         log = directory / "spark.log"
         try:

@@ -6,13 +6,13 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from recsys.cf.data.demo import write_demo_shop
 from recsys.cf.data.prepare import prepare
 from recsys.config.load import load_config
 from recsys.pipeline.nightly import run_nightly
 from recsys.storage.open import open_store
+from recsys.storage.scratch import scratch_folder
 from recsys.types import Json
 
 # The nights that between them call every kernel with the types that a real night uses: the default search, then
@@ -31,9 +31,9 @@ def compile_kernels() -> Json:
     elsewhere numba compiles anew. Takes about a minute where nothing is cached; touches no store but its own.
     """
     started = time.perf_counter()
-    with TemporaryDirectory(prefix="train-cf-") as place, _environment(Path(place)):
-        shop = write_demo_shop(Path(place) / "raw", size="small", seed=1)
-        store = str(Path(place) / "store")
+    with scratch_folder("compile") as place, _environment(place):
+        shop = write_demo_shop(place / "raw", size="small", seed=1)
+        store = str(place / "store")
         prepare(open_store(store), shop.reviews, shop.products, load_config(None, []).data, seed=1)
         for settings in _NIGHTS:
             run_nightly(store, load_config(None, list(settings)))

@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import numpy as np
 
@@ -14,6 +13,7 @@ from recsys.cf.models.als_confidence import row_blocks
 from recsys.cf.scoring.blocks import PartialScorer
 from recsys.registry.artifact import fetch_model, read_manifest, split_model_id
 from recsys.storage.base import Store
+from recsys.storage.scratch import scratch_folder
 from recsys.types import Factors
 
 
@@ -49,8 +49,8 @@ def load_contender(
     Users it does not know are scored by the popularity of ``data``, as serving does. ``expected_sha256`` is the
     manifest's hash as the registry recorded it. Raises ModelNotFound, IntegrityError, RegistryError.
     """
-    with TemporaryDirectory(prefix="recsys-contender-") as directory:
-        path = fetch_model(store, model_id, Path(directory) / model_id, expected_sha256=expected_sha256)
+    with scratch_folder("contender") as directory:
+        path = fetch_model(store, model_id, directory / model_id, expected_sha256=expected_sha256)
         name = split_model_id(model_id)[0]
         factors, ids = read_factors(path, name)
         arrays = read_arrays(path / "seen_items.npz")

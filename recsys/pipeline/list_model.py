@@ -62,7 +62,7 @@ def _read(directory: Path, name: str) -> ListModel:
     metadata = json.loads((directory / f"{name}_metadata.json").read_bytes())
     U, V = (np.load(directory / f"{name}_{side}.npy", mmap_mode="r", allow_pickle=False) for side in "UV")
     arrays = read_arrays(directory / "seen_items.npz")
-    # The kernels want aligned arrays: those of ``numpy.savez`` may be not, and are copied then.
+    # The kernels want aligned arrays: those of models from before November 2026 may be not, and are copied then.
     indptr, indices = (np.require(arrays[name], requirements="A") for name in ("indptr", "indices"))
     return ListModel(
         factors=Factors(U, V),

@@ -3,8 +3,6 @@
 import logging
 from collections.abc import Callable, Iterator
 from functools import lru_cache
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Protocol
 
 import numpy as np
@@ -18,6 +16,7 @@ from recsys.pipeline.list_model import ListModel, open_list_model
 from recsys.pipeline.list_set import ListSet, part_name
 from recsys.storage.base import Store
 from recsys.storage.documents import put_deterministic, put_file_deterministic, read_document, to_bytes
+from recsys.storage.scratch import scratch_folder
 from recsys.types import FloatMatrix, IndexVector, Json
 
 # Called now and then with the number of users done since the last call; may raise TrainingCancelled.
@@ -58,8 +57,8 @@ def write_part(lists: ListSet, part: int, on_users: UsersDone = lambda _: None) 
     model = lists.model()
     found = compute_lists(lists, np.arange(users.start, users.stop, dtype=np.int32), on_users)
     name = f"{part_name(part)}.parquet"
-    with TemporaryDirectory(prefix="recsys-lists-") as temporary:
-        path = Path(temporary) / name
+    with scratch_folder("lists") as temporary:
+        path = temporary / name
         lists_frame(model, users, found).write_parquet(
             path, compression="zstd", statistics=True, row_group_size=_ROWS_PER_GROUP
         )

@@ -6,13 +6,12 @@ study ends, or by the next attempt.
 
 import logging
 import os
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from recsys.config.tuning import TuningConfig
 from recsys.errors import ConfigError
 from recsys.pipeline.study import OBJECTIVE, StudyReference
+from recsys.storage.scratch import scratch_folder
 from recsys.types import Json
 
 STUDY_TAG, TRIAL_TAG, PARENT_TAG = "train_cf.study", "train_cf.trial", "mlflow.parentRunId"
@@ -70,10 +69,10 @@ class MlflowRuns:
                 metrics |= {f"test.{which}.{name}": value for name, value in found.items()}
             for name, value in metrics.items():
                 self._client.log_metric(parent, _name(name), value)
-            with TemporaryDirectory(prefix="recsys-mlflow-") as folder:
+            with scratch_folder("mlflow") as folder:
                 for name, content in files.items():
-                    (Path(folder) / name).write_bytes(content)
-                self._client.log_artifacts(parent, folder)
+                    (folder / name).write_bytes(content)
+                self._client.log_artifacts(parent, str(folder))
             self._client.set_tag(parent, "winner", str(winner["trial"]))
             self._client.set_terminated(parent)
         except (self._errors, OSError) as error:

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from recsys.cf.data.mappings import MAPPINGS_FILE, write_mappings
+from recsys.cf.data.npz import write_arrays
 from recsys.cf.embeddings.map import item_map_file
 from recsys.pipeline.fit import FitReference, load_factors
 from recsys.pipeline.item_map import write_map_of
@@ -100,7 +101,7 @@ def _write_files(run: RunReference, parts: _Parts, directory: Path) -> None:
     store.get_file(f"{run.prefix}/{model}/per_user_metrics.parquet", directory / "per_user_metrics.parquet")
     write_mappings(directory / MAPPINGS_FILE, data.mappings)
     seen = data.user_seen_train
-    np.savez(directory / "seen_items.npz", indptr=seen.indptr, indices=seen.indices)
+    write_arrays(directory / "seen_items.npz", {"indptr": seen.indptr, "indices": seen.indices})
     np.save(directory / "item_popularity.npy", data.item_popularity, allow_pickle=False)
     data.items.write_parquet(directory / "items.parquet")
     (directory / "report.json").write_bytes(to_bytes(model_document(parts.result, model)))

@@ -3,13 +3,13 @@
 import json
 import logging
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import numpy as np
 
 from recsys.cf.data.dataset import InteractionDataset
 from recsys.cf.data.mappings import MAPPINGS_FILE, write_mappings
 from recsys.cf.data.merge import train_on
+from recsys.cf.data.npz import write_arrays
 from recsys.cf.models.base import FitResult
 from recsys.cf.scoring.blocks import FactorScorer
 from recsys.cf.scoring.score_range import measure_score_range
@@ -20,6 +20,7 @@ from recsys.pipeline.tune_trial import tuning_data
 from recsys.registry.artifact import new_version, stage_model
 from recsys.registry.catalogue import Registry
 from recsys.storage.documents import to_bytes
+from recsys.storage.scratch import scratch_folder
 from recsys.types import Json
 
 _BLOCK_USERS = 8192
@@ -42,8 +43,8 @@ def register_refit(study: StudyReference) -> Json:
         return {"model_id": known.model_id, "twin_metrics": twin}
     data = train_on(tuning_data(study), ["validation", "test"])
     fit = retrain(study, WINNER, data)
-    with TemporaryDirectory(prefix="recsys-refit-") as folder:
-        _write_files(study, Path(folder), data, fit, twin)
+    with scratch_folder("refit") as folder:
+        _write_files(study, folder, data, fit, twin)
         facts = {
             "run_id": study.study_id,
             "data_version": study.data_version,
@@ -53,7 +54,7 @@ def register_refit(study: StudyReference) -> Json:
             "code": code_facts(),
             "refit": _refit(study, twin),
         }
-        model_id = stage_model(store, study.model, new_version(), Path(folder), facts=facts)
+        model_id = stage_model(store, study.model, new_version(), folder, facts=facts)
     registry.register(
         model_id, study.model, data_version=study.data_version, run_id=study.study_id, metrics=twin
     )
@@ -112,6 +113,6 @@ def _write_files(
         json.dumps([dict(row) for row in fit.history], indent=1), encoding="utf-8"
     )
     write_mappings(folder / MAPPINGS_FILE, data.mappings)
-    np.savez(folder / "seen_items.npz", indptr=seen.indptr, indices=seen.indices)
+    write_arrays(folder / "seen_items.npz", {"indptr": seen.indptr, "indices": seen.indices})
     np.save(folder / "item_popularity.npy", data.item_popularity, allow_pickle=False)
     data.items.write_parquet(folder / "items.parquet")

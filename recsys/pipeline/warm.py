@@ -1,8 +1,6 @@
 """The warm start of BPR: the newest registered model's factors by tonight's indices."""
 
 import logging
-from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from recsys.cf.data.dataset import InteractionDataset
 from recsys.cf.evaluation.champion import align_rows
@@ -10,6 +8,7 @@ from recsys.cf.models.bpr_start import WarmStart
 from recsys.pipeline.contender import read_factors
 from recsys.pipeline.run import RunReference
 from recsys.registry.artifact import fetch_model
+from recsys.storage.scratch import scratch_folder
 from recsys.types import Factors
 
 logger = logging.getLogger(__name__)
@@ -23,8 +22,8 @@ def newest_model(run: RunReference, model: str) -> str | None:
 
 def load_warm_start(run: RunReference, model_id: str, data: InteractionDataset) -> WarmStart:
     """Return the model's factors by tonight's indices; users and items it does not know are marked."""
-    with TemporaryDirectory(prefix="recsys-warm-") as directory:
-        path = fetch_model(run.open_store(), model_id, Path(directory) / model_id)
+    with scratch_folder("warm") as directory:
+        path = fetch_model(run.open_store(), model_id, directory / model_id)
         last, ids = read_factors(path, "bpr")
     users, known_users = align_rows(last.user_factors, ids.user_ids, data.mappings.user_ids)
     items, known_items = align_rows(last.item_factors, ids.item_ids, data.mappings.item_ids)

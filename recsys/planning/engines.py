@@ -143,14 +143,28 @@ def advise_index_width(
 
     The machines are the smallest that can be the driver, so many that they share what one fit needs.
     """
-    if entries <= MAX_INT32_ENTRIES or solver == "native":
+    short = _too_wide(entries, solver)
+    if short is None:
         return None
-    short = f"{entries:,} entries need 64-bit indices, with which `implicit` is refused"
     drivers = (one for one in MACHINES if one.holds(beyond.host_bytes(one.cores, 2)))
     found = share("als", need, beyond, limit_seconds, short, next(drivers, LARGEST))
     return (
         found if found.engine == NO_ENGINE else replace(found, reason=f"{found.reason}; or als.solver native")
     )
+
+
+def advise_grid_width(part: str, entries: int, solver: str) -> Advice | None:
+    """Return None below 2^31 entries and for the native solver; past that only trials of the native solver run."""
+    short = _too_wide(entries, solver)
+    if short is None:
+        return None
+    return Advice(part, NO_ENGINE, 0, LARGEST, f"{short}, on a cluster too: choose als.solver native")
+
+
+def _too_wide(entries: int, solver: str) -> str | None:
+    if entries <= MAX_INT32_ENTRIES or solver == "native":
+        return None
+    return f"{entries:,} entries need 64-bit indices, with which `implicit` is refused"
 
 
 def duration(seconds: float) -> str:

@@ -14,6 +14,7 @@ from recsys.planning.engines import (
     Machine,
     Need,
     advise,
+    advise_grid_width,
     advise_index_width,
     advise_lists,
     duration,
@@ -127,8 +128,9 @@ def _advice(night: Night, here: Machine, limit_seconds: float) -> Iterator[Advic
     needs = night.stages()
     yield _evaluation_advice(night, needs["evaluation"], here, limit_seconds)
     if "als" in night.models:
-        grid = night.fit("als", GRID_TRIALS)
-        yield advise(f"grid of {GRID_TRIALS} ALS fits", grid, here, limit_seconds, night.beyond("grid"))
+        part, grid = f"grid of {GRID_TRIALS} ALS fits", night.fit("als", GRID_TRIALS)
+        wide = advise_grid_width(part, night.sizes.train, night.config.als.solver)
+        yield wide or advise(part, grid, here, limit_seconds, night.beyond("grid"))
     for model in night.models:
         need, beyond, wide = needs[model], night.beyond(model), None
         if model == "als":

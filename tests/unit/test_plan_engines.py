@@ -85,6 +85,16 @@ def test_machines_past_2_to_the_31_entries_follow_the_need():
     assert few.machines * few.machine.memory_bytes < many.machines * many.machine.memory_bytes
 
 
+def test_a_grid_past_2_to_the_31_entries_needs_the_native_solver():
+    part = "grid of 50 ALS fits"
+    native = TrainingConfig.model_validate({"als": {"solver": "native"}})
+    sizes = (50_000_000, 1_000_000, 3 * 10**9)
+    refused = advice_of(plan_of(*sizes), part)
+    assert refused.engine == NO_ENGINE
+    assert "als.solver native" in refused.reason
+    assert advice_of(plan_of(*sizes, config=native), part).engine != NO_ENGINE
+
+
 def test_a_configured_engine_is_named_beside_the_advised_one():
     spark = TrainingConfig.model_validate({"runtime": {"engine": "spark"}, "recommend": {"method": "hnsw"}})
     plan = plan_of(26_000, 2_244, 370_000, config=spark)

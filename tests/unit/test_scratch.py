@@ -1,14 +1,17 @@
 """Temporary folders: gone on leaving, gone after a kill, never taken from under a living process."""
 
+import ast
 import os
 import subprocess
 import sys
 import tempfile
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+import recsys
 from recsys.cf.models.base import Checkpoint
 from recsys.cf.models.checkpoint import StoreCheckpoints
 from recsys.errors import StoreError
@@ -130,3 +133,16 @@ def test_checkpoints_and_factors_go_through_such_folders(place):
         assert len(names(place)) == 1
         write()
         assert names(place) == []
+
+
+def test_whatever_is_put_into_the_temporary_directory_is_a_scratch_folder():
+    """Others, with dir=, stand beside what they become and have sweepers of their own."""
+    made = [
+        f"{path.name}:{call.lineno}"
+        for path in sorted(Path(recsys.__file__).parent.rglob("*.py"))
+        for call in ast.walk(ast.parse(path.read_text()))
+        if isinstance(call, ast.Call)
+        and ast.unparse(call.func).split(".")[-1] in ("TemporaryDirectory", "mkdtemp")
+        and not any(keyword.arg == "dir" for keyword in call.keywords)
+    ]
+    assert [place.split(":")[0] for place in made] == ["scratch.py"], made

@@ -113,7 +113,7 @@ def test_a_shared_directory_that_cannot_be_written_is_an_error_of_the_configurat
     (tmp_path / "file").write_text("no directory")
     with (
         pytest.raises(ConfigError, match=r"shared_directory .* cannot be used"),
-        own_directory(SparkConfig(shared_directory=str(tmp_path / "file")), "test-"),
+        own_directory(SparkConfig(shared_directory=str(tmp_path / "file")), "test"),
     ):
         pass
 

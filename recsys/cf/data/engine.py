@@ -1,6 +1,5 @@
 """Who turns raw reviews into split interactions: this machine, or a cluster that makes the same bytes."""
 
-import tempfile
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from recsys.cf.data.raw import interaction_batches
 from recsys.cf.data.sources import Source
 from recsys.cf.data.staging import StoredFrames, UserOrderedRows
 from recsys.config.schema import DataConfig, SparkConfig
+from recsys.storage.scratch import scratch_folder
 
 
 @dataclass(frozen=True)
@@ -61,8 +61,8 @@ class LocalEngine:
     @contextmanager
     def workspace(self) -> Iterator[Path]:
         """Give a temporary directory."""
-        with tempfile.TemporaryDirectory(prefix="recsys-prepare-") as name:
-            yield Path(name)
+        with scratch_folder("prepare") as directory:
+            yield directory
 
     def interactions(self, inputs: Inputs, making: Making, funnel: Funnel) -> Iterator[pl.DataFrame]:
         """Yield the interactions, see ``PrepareEngine``."""

@@ -10,7 +10,6 @@ each as .pkl or .json, rows also as .parquet or .csv. Everything else is made an
 the confidence: rating + comment quality. The layout knows no time of train rows, so the version has no times.
 """
 
-import tempfile
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -36,6 +35,7 @@ from recsys.cf.data.version import find_content, move_latest, store_stats
 from recsys.config.schema import DataConfig
 from recsys.errors import EmptyDataError, RawDataError
 from recsys.storage.base import Store
+from recsys.storage.scratch import scratch_folder
 from recsys.types import Json
 
 _RANK = {TRAIN: 0, VALIDATION: 1, TEST: 2}
@@ -76,10 +76,10 @@ def import_legacy(store: Store, directory: Path, config: DataConfig) -> tuple[st
         summary=summary_counts(dataset),
         files={},
     )
-    with tempfile.TemporaryDirectory(prefix="recsys-legacy-") as name:
-        write_dataset_files(Path(name), dataset)
-        rows.write_parquet(Path(name) / INTERACTIONS_FILE)
-        version = publish_directory(store, Path(name), manifest)
+    with scratch_folder("legacy") as directory:
+        write_dataset_files(directory, dataset)
+        rows.write_parquet(directory / INTERACTIONS_FILE)
+        version = publish_directory(store, directory, manifest)
     move_latest(store, version)
     return version, dataset.stats
 

@@ -47,7 +47,7 @@ class SparkEngine:
     @contextmanager
     def workspace(self) -> Iterator[Path]:
         """Give a directory in ``spark.shared_directory``, or a temporary one of this machine."""
-        with own_directory(self.config, "recsys-prepare-") as work:
+        with own_directory(self.config, "prepare") as work:
             yield work
 
     def interactions(self, inputs: Inputs, making: Making, funnel: Funnel) -> Iterator[pl.DataFrame]:

@@ -3,7 +3,6 @@
 CSV (.csv), Parquet (.parquet, .pq) and JSON Lines (.jsonl, .ndjson, .json); text also compressed (.gz).
 """
 
-import tempfile
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -16,6 +15,7 @@ from recsys.cf.data.pieces import ByteRange, RowRange, Unreadable
 from recsys.cf.data.sources import Source
 from recsys.cf.data.text_files import is_utf8, refuse_utf16, repair_json_lines
 from recsys.errors import RawDataError
+from recsys.storage.scratch import scratch_folder
 
 BATCH_ROWS = 500_000
 # A file with more unreadable rows than this share is in another encoding or format: nothing of it is used.
@@ -153,8 +153,8 @@ def _csv_batches(path: Path, columns: list[str], batch_rows: int) -> Iterator[Ta
 
 def _csv_lines(path: Path, columns: list[str], batch_rows: int, cut: ByteRange) -> Iterator[TableBatch]:
     """Yield the rows of some lines of a CSV file: those lines are read as a file of their own."""
-    with tempfile.TemporaryDirectory(prefix="recsys-csv-") as directory:
-        part = Path(directory) / "lines.csv"
+    with scratch_folder("csv") as directory:
+        part = directory / "lines.csv"
         with path.open("rb") as stream, part.open("wb") as out:
             stream.seek(cut.start)
             out.write(cut.header)
@@ -191,8 +191,8 @@ def _json_names(path: Path) -> list[str]:
     try:
         return _json_schema(path)
     except pl.exceptions.PolarsError:
-        with tempfile.TemporaryDirectory(prefix="recsys-json-") as directory:
-            repaired = Path(directory) / "repaired.jsonl"
+        with scratch_folder("json") as directory:
+            repaired = directory / "repaired.jsonl"
             repair_json_lines(path, repaired)
             if names := _json_schema(repaired):
                 return names
@@ -204,8 +204,8 @@ def _json_schema(path: Path) -> list[str]:
 
 
 def _json_batches(path: Path, columns: list[str], batch_rows: int) -> Iterator[TableBatch]:
-    with tempfile.TemporaryDirectory(prefix="recsys-json-") as directory:
-        readable, broken = _readable_json(path, Path(directory))
+    with scratch_folder("json") as directory:
+        readable, broken = _readable_json(path, directory)
         # Numbers become the text the file has, so that long ids keep every digit.
         schema = dict.fromkeys(columns, pl.String)
         frames = pl.scan_ndjson(readable, schema=schema).collect_batches(chunk_size=batch_rows)
