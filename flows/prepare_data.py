@@ -7,10 +7,12 @@ from pathlib import Path
 from prefect import flow, task
 
 from flows.artifacts import show_prepared
+from flows.reach import tell
 from flows.tasks import STAGE
 from recsys.cf.data.engine import prepare_engine
 from recsys.cf.data.prepare import prepare
 from recsys.config.load import load_config
+from recsys.config.schema import RuntimeConfig
 from recsys.config.settings import default_store_uri
 from recsys.storage.open import open_store
 from recsys.types import Json
@@ -32,14 +34,15 @@ def prepare_data(
         interactions: reviews; a path that the worker can read, a pattern, or s3://bucket/key.
         items: products, likewise.
         embeddings: item embeddings (.npz), a path.
-        append_to: data version whose raw rows these files continue, such as "latest".
+        append_to: data version whose raw rows these files continue, such as "latest". Runs that append to
+            "latest" at the same time all end up in it.
         store: where everything durable lives; None: RECSYS_STORE or ./store.
         config_path: the configuration file; None: the defaults.
         overrides: settings such as "data.min_item_positives=3", "data.columns.user_id=customer" or
             "runtime.engine.prepare=spark" (the same bytes, by a cluster).
     """
     prepared = prepare_task(interactions, items, embeddings, append_to, store, config_path, overrides)
-    show_prepared(prepared)
+    tell(RuntimeConfig(), show_prepared, prepared)
     return prepared
 
 
@@ -53,7 +56,7 @@ def prepare_task(
     config_path: str | None,
     overrides: Sequence[str],
 ) -> Json:
-    """Clean, split, validate and publish; then move ``latest``."""
+    """Clean, split, validate and publish; a new version, and every append to ``latest``, becomes the latest."""
     config = load_config(_path(config_path), overrides)
     uri = store or default_store_uri()
     prepared = prepare(

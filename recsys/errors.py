@@ -7,6 +7,7 @@ RecsysError
  |    +-- EmptyDataError         a step left nothing; names the filter that emptied it
  |    +-- DataValidationError    a data version is damaged; carries every finding
  |    +-- DataVersionNotFound    no such data version
+ |    +-- LatestMoved            an append to the latest version was overtaken every time: retry makes sense
  +-- StoreError                  exit 4
  |    +-- ObjectNotFound         no object under that key
  |    +-- ObjectExists           create-once found the key taken
@@ -73,6 +74,12 @@ class EmptyDataError(DataError):
 
 class DataVersionNotFound(DataError):
     """No data version of that name exists in the store."""
+
+
+class LatestMoved(DataError):
+    """The latest data version, which an append continues, is another one now; the pointer was left alone."""
+
+    retryable = True
 
 
 class DataValidationError(DataError):

@@ -32,6 +32,9 @@ def schema(
 
 
 @app.command()
-def reference() -> None:
+def reference(as_json: JsonOption = False) -> None:
     """Print every setting with type, default, range and meaning in Markdown (docs/configuration.md)."""
-    sys.stdout.write(render_reference())
+    if as_json:
+        emit({"markdown": render_reference()})
+    else:
+        sys.stdout.write(render_reference())

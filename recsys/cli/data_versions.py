@@ -1,4 +1,4 @@
-"""Commands about data versions: list, show, verify, compare, import and remove them."""
+"""Commands about data versions: list, show, go back to, verify, compare, import and remove them."""
 
 import sys
 from dataclasses import asdict
@@ -23,7 +23,7 @@ from recsys.storage.open import open_store
 from recsys.types import Json
 
 versions = typer.Typer(
-    help="Data versions: list, show, verify, diff, gc, import-legacy.", no_args_is_help=True
+    help="Data versions: list, show, set-latest, verify, diff, gc, import-legacy.", no_args_is_help=True
 )
 
 
@@ -45,13 +45,40 @@ def list_command(store: StoreOption, as_json: JsonOption = False) -> None:
 
 
 @versions.command("show")
-def show_command(store: StoreOption, version: DataVersionOption = "latest") -> None:
+def show_command(
+    store: StoreOption,
+    version: DataVersionOption = "latest",
+    _json: Annotated[bool, typer.Option("--json", help="The statistics are JSON in any case.")] = True,
+) -> None:
     """Print the statistics of a data version as JSON."""
     from recsys.cf.data.version import resolve_version, store_stats
 
     opened = open_store(store)
     name = resolve_version(opened, version)
     emit({"version": name, **store_stats(opened, name)})
+
+
+@versions.command("set-latest")
+def set_latest_command(
+    version: Annotated[str, typer.Argument(help="A data version: an id or digits of its hash.")],
+    store: StoreOption,
+    as_json: JsonOption = False,
+) -> None:
+    """Make an intact data version the latest: what nights train on and what --append-to latest continues."""
+    from recsys.cf.data.latest import latest_version, move_latest
+    from recsys.cf.data.version import resolve_version, verify_version
+
+    opened = open_store(store)
+    name = resolve_version(opened, version)
+    if findings := verify_version(opened, name):
+        sentence = f"data version {name} is damaged, the latest stays: {'; '.join(findings)}"
+        raise DataValidationError(sentence, tuple(findings))
+    before = latest_version(opened)
+    move_latest(opened, name)
+    if as_json:
+        emit({"version": name, "before": before})
+    else:
+        sys.stdout.write(f"{name} is the latest\n")
 
 
 @versions.command("verify")
@@ -114,7 +141,7 @@ def gc_command(
 ) -> None:
     """Remove old data versions; the latest and those of the champions and of running nights stay."""
     from recsys.cf.data.retention import plan_retention, remove_versions
-    from recsys.pipeline.data_needed import needed_data_versions
+    from recsys.pipeline.data_needed import is_needed, needed_data_versions
 
     rules, opened = load_config(config, overrides or ()).registry, open_store(store)
     now = datetime.now(UTC)
@@ -125,7 +152,7 @@ def gc_command(
         protected=needed_data_versions(opened, now),
     )
     if apply:
-        remove_versions(opened, old)
+        old = remove_versions(opened, old, lambda version: is_needed(opened, version, now))
     if as_json:
         items: list[Json] = [asdict(one) for one in old]
         emit({"dry_run": not apply, "n_bytes": sum(one.n_bytes for one in old), "items": items})

@@ -204,6 +204,7 @@ def export_command(
     storage: Annotated[
         str, typer.Option("--storage", help="Optuna storage to write, such as sqlite:///study.db.")
     ],
+    as_json: JsonOption = False,
 ) -> None:
     """Write a study as an Optuna database, for optuna-dashboard and Optuna's plots (extra tune)."""
     from recsys.cf.tuning.optuna_study import to_optuna
@@ -211,4 +212,7 @@ def export_command(
 
     found = load_study(open_store(store), study)
     to_optuna(found.study_id, trial_documents(found), objective=OBJECTIVE, storage=storage)
-    sys.stdout.write(f"{storage}: study {found.study_id}\n")
+    if as_json:
+        emit({"study_id": found.study_id, "storage": storage})
+    else:
+        sys.stdout.write(f"{storage}: study {found.study_id}\n")

@@ -242,10 +242,11 @@ def test_a_refit_on_all_data_is_registered_as_such_and_serves(shop, place):
 
 def test_an_exported_study_is_read_by_optuna(shop, place, study):
     optuna = pytest.importorskip("optuna")
-    code, _, err = call(
-        "tune", "export", study["study_id"], "--store", shop.uri, "--storage", "sqlite:///study.db"
+    code, out, err = call(
+        "tune", "export", study["study_id"], "--store", shop.uri, "--storage", "sqlite:///study.db", "--json"
     )
     assert code == 0, err
+    assert json.loads(out) == {"study_id": study["study_id"], "storage": "sqlite:///study.db"}
     loaded = optuna.load_study(study_name=study["study_id"], storage="sqlite:///study.db")
     assert loaded.best_value == pytest.approx(study["winner"]["metrics"]["ndcg@10"])
     assert loaded.best_params == study["winner"]["settings"]

@@ -9,11 +9,14 @@ import polars as pl
 import pytest
 from scipy.sparse import csr_matrix, save_npz
 
+from recsys.cf.data.demo import write_demo_shop
+from recsys.cf.data.latest import latest_version
 from recsys.cf.data.legacy import import_legacy
 from recsys.cf.data.load import content_findings, load_processed_data
+from recsys.cf.data.prepare import prepare
 from recsys.cf.data.version import list_versions, verify_version
 from recsys.config.schema import DataConfig
-from recsys.errors import EmptyDataError, RawDataError
+from recsys.errors import ConfigError, EmptyDataError, RawDataError
 from recsys.storage.memory import MemoryStore
 
 CONFIG = DataConfig()
@@ -102,6 +105,29 @@ def test_importing_again_finds_the_version(folder):
     first, second = (import_legacy(store, folder, CONFIG)[0] for _ in range(2))
     assert first == second
     assert len(list_versions(store)) == 1
+
+
+def test_importing_again_leaves_a_later_version_the_latest(folder, caplog):
+    store = MemoryStore()
+    first, _ = import_legacy(store, folder, CONFIG)
+    second, _ = import_legacy(store, folder, DataConfig(top_popular_items=2))
+    assert first != second
+    assert import_legacy(store, folder, CONFIG)[0] == first
+    assert latest_version(store) == second
+    assert f"a later version stays the latest ({second})" in caplog.text
+
+
+def test_nothing_is_appended_to_an_imported_version(folder, tmp_path):
+    """Its rows have no times; and the version of the new reviews alone must not be taken for the union."""
+    store = MemoryStore()
+    shop = write_demo_shop(tmp_path, size="small", seed=1, users=400, interactions=2_500)
+    version, _ = import_legacy(store, folder, CONFIG)
+    for _ in range(2):
+        before = {info.key: info.etag for info in store.list()}
+        with pytest.raises(ConfigError, match=rf"{version} was imported.*without --append-to"):
+            prepare(store, shop.reviews, None, CONFIG, seed=0, append_to=version)
+        assert {info.key: info.etag for info in store.list()} == before
+        prepare(store, shop.reviews, None, CONFIG, seed=0)
 
 
 def test_the_binary_matrix_and_other_formats_serve_as_well(folder):

@@ -157,3 +157,13 @@ def test_hashes_are_taken_from_pips_report_and_never_left_out() -> None:
     wheel["download_info"]["archive_info"] = {}
     with pytest.raises(SystemExit, match="SHA-256 of NumPy"):
         requirements({"install": [wheel]})
+
+
+def test_preparations_of_a_deployment_wait_for_each_other() -> None:
+    """Two appends to latest at once would both end up in it, but one of them is made twice."""
+    document = yaml.safe_load((ROOT / "deployments" / "prefect.yaml").read_text())
+    found = [one for one in document["deployments"] if one["entrypoint"].endswith(":prepare_data")]
+    assert len(found) == 2
+    assert [one.get("concurrency_limit") for one in found] == [
+        {"limit": 1, "collision_strategy": "ENQUEUE"}
+    ] * 2

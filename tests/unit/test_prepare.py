@@ -93,7 +93,7 @@ def test_a_damaged_version_is_prepared_anew_and_the_new_one_is_meant(shop, name)
     assert run(store, shop) == replace(healed, created=False)
 
 
-def test_other_settings_make_another_version_and_the_last_one_is_latest(shop):
+def test_other_settings_make_another_version_and_the_last_one_made_is_latest(shop):
     store = MemoryStore()
     first = run(store, shop)
     second = run(store, shop, DataConfig(min_item_positives=3))
@@ -101,10 +101,48 @@ def test_other_settings_make_another_version_and_the_last_one_is_latest(shop):
     assert len({first.version, second.version, *(each.version for each in sampled)}) == 4
     assert all(each.users <= 100 for each in sampled)
     assert resolve_version(store, "latest") == sampled[-1].version
-    assert run(store, shop).created is False
-    assert resolve_version(store, "latest") == first.version
     latest = [summary.version for summary in list_versions(store) if summary.is_latest]
-    assert latest == [first.version]
+    assert latest == [sampled[-1].version]
+
+
+def test_preparing_an_old_version_again_does_nothing_and_says_so(shop):
+    store = MemoryStore()
+    first = run(store, shop)
+    second = run(store, shop, DataConfig(min_item_positives=3))
+    before = {info.key: info.etag for info in store.list()}
+    again = run(store, shop)
+    assert {info.key: info.etag for info in store.list()} == before
+    assert resolve_version(store, "latest") == second.version
+    warning = again.warnings[-1]
+    assert again == replace(first, created=False, warnings=(*first.warnings, warning))
+    assert second.version in warning
+    assert f"recsys data set-latest {first.version}" in warning
+
+
+def test_a_run_killed_before_it_moved_latest_is_completed_by_the_next(shop):
+    store = MemoryStore()
+    run(store, shop)
+    store.fail_next("put_if_match", StoreUnavailable("gone"), key_contains="latest.json")
+    with pytest.raises(StoreUnavailable):
+        run(store, shop, DataConfig(min_item_positives=3))
+    made = list_versions(store)[-1]
+    assert not made.is_latest
+    again = run(store, shop, DataConfig(min_item_positives=3))
+    assert (again.version, again.created, again.warnings) == (resolve_version(store, "latest"), False, ())
+
+
+@pytest.mark.parametrize("damage", ["pointer", "manifest", "deleted"])
+def test_a_latest_that_cannot_be_read_gives_way_to_one_found_again(shop, damage):
+    store = MemoryStore()
+    first = run(store, shop)
+    second = run(store, shop, DataConfig(min_item_positives=3))
+    manifest = f"data/versions/{second.version}/manifest.json"
+    if damage == "deleted":
+        store.delete(manifest)
+    else:
+        store.overwrite("data/latest.json" if damage == "pointer" else manifest, b"damaged")
+    assert run(store, shop) == replace(first, created=False)
+    assert resolve_version(store, "latest") == first.version
 
 
 def test_equal_input_gives_equal_bytes_in_any_store(shop, tmp_path):

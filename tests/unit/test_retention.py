@@ -5,9 +5,10 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from recsys.cf.data.demo import write_demo_shop
+from recsys.cf.data.latest import move_latest
 from recsys.cf.data.prepare import prepare
 from recsys.cf.data.retention import plan_retention, remove_versions
-from recsys.cf.data.version import list_versions, move_latest, verify_version
+from recsys.cf.data.version import list_versions, verify_version
 from recsys.config.schema import DataConfig
 from recsys.errors import StoreUnavailable
 from recsys.storage.memory import MemoryStore

@@ -59,10 +59,16 @@ def open_base(store: Store, version: str, config: DataConfig, directory: Path) -
     """Return the version that ``version`` names, its files copied to ``directory`` and hashed.
 
     Raises DataVersionNotFound, DataValidationError when it is damaged, and ConfigError when its reviews were
-    cleaned with other settings than ``config``.
+    cleaned with other settings than ``config`` or were no reviews (imported matrices).
     """
     version = resolve_version(store, version)
     manifest = read_manifest(store, version)
+    if not any(kind_of(name) == "interactions" for name in manifest.sources):
+        # its rows have no times, so neither duplicates nor held-out events of a union could be told
+        raise ConfigError(
+            f"data version {version} was imported from matrices, not prepared from reviews: nothing can be "
+            "appended to it; prepare all raw review files together, without --append-to"
+        )
     wanted = config.model_dump(mode="json")
     different = [name for name in _FIXED_SETTINGS if manifest.settings.get(name) != wanted[name]]
     if different:

@@ -25,13 +25,14 @@ from recsys.cf.data.build import INTERACTION_COLUMNS, build_dataset, summary_cou
 from recsys.cf.data.content import content_hash, describe_sources, relevant_settings
 from recsys.cf.data.files import INTERACTIONS_FILE, write_dataset_files
 from recsys.cf.data.funnel import Funnel
+from recsys.cf.data.latest import move_latest, move_latest_forward
 from recsys.cf.data.legacy_files import LegacyFiles
 from recsys.cf.data.manifest import SCHEMA_VERSION, Manifest
 from recsys.cf.data.publish import publish_directory
 from recsys.cf.data.split import TEST, TRAIN, VALIDATION
 from recsys.cf.data.stats import RowFacts, data_stats
 from recsys.cf.data.validate import WITHOUT_TIMES
-from recsys.cf.data.version import find_content, move_latest, store_stats
+from recsys.cf.data.version import find_content, store_stats
 from recsys.config.schema import DataConfig
 from recsys.errors import EmptyDataError, RawDataError
 from recsys.storage.base import Store
@@ -46,7 +47,7 @@ def import_legacy(store: Store, directory: Path, config: DataConfig) -> tuple[st
 
     Rows that break a law are dropped and counted in the funnel: held-out rows that are also in train or no
     positives, users without a train positive. Users and items without rows disappear; indices are given anew,
-    by id. Importing the same files again finds the version.
+    by id. Importing the same files again finds the version, and leaves a later one the latest.
 
     Raises:
         RawDataError: a file is missing, damaged, or holds what no such file may hold (nothing of it is run).
@@ -58,7 +59,7 @@ def import_legacy(store: Store, directory: Path, config: DataConfig) -> tuple[st
     digest = content_hash(sources, settings)
     existing = find_content(store, digest)
     if existing is not None:
-        move_latest(store, existing)
+        move_latest_forward(store, existing)
         return existing, store_stats(store, existing)
     funnel = Funnel()
     rows = _interactions(files, config, funnel)

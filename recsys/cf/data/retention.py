@@ -1,13 +1,18 @@
 """Old data versions leave: all but the newest, the latest, the protected and the young."""
 
+import logging
 from collections import defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from recsys.cf.data.latest import latest_version
 from recsys.cf.data.manifest import MANIFEST_FILE, VERSIONS_PREFIX, file_key
-from recsys.cf.data.version import latest_version
+from recsys.cf.data.version import is_version_id
 from recsys.storage.base import ObjectInfo, Store
+from recsys.storage.removal import remove_unused
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -33,7 +38,7 @@ def plan_retention(
     objects: dict[str, list[ObjectInfo]] = defaultdict(list)
     for info in store.list(VERSIONS_PREFIX):
         version, slash, _ = info.key.removeprefix(VERSIONS_PREFIX).partition("/")
-        if slash:
+        if slash and is_version_id(version):  # other things are not ours
             objects[version].append(info)
     published = {
         version: info.modified_at
@@ -53,14 +58,28 @@ def plan_retention(
     return old
 
 
-def remove_versions(store: Store, versions: Sequence[OldVersion]) -> None:
-    """Remove them, the manifest first: from then on the version does not exist, and a kill leaves no half one.
+def remove_versions(
+    store: Store, versions: Sequence[OldVersion], needed: Callable[[str], bool] = lambda _: False
+) -> list[OldVersion]:
+    """Remove them and return those that went: a version that became the latest, or needed, meanwhile stays.
 
-    A version that became the latest meanwhile stays.
+    The manifest goes first: from then on the version does not exist, and a kill leaves no half one. Both are asked
+    before each object goes; ``recsys.storage.removal`` says what remains possible. A night that begins in such a
+    moment finds the version damaged or missing before it trains anything, and ends.
+
+    Args:
+        needed: asks whether somebody needs this id now, such as a serving model or a running training.
     """
-    for old in versions:
-        if old.version == latest_version(store):
-            continue
-        store.delete(file_key(old.version, MANIFEST_FILE))
-        for info in list(store.list(f"{VERSIONS_PREFIX}{old.version}/")):
-            store.delete(info.key)
+    return [old for old in versions if _removed(store, old.version, needed)]
+
+
+def _removed(store: Store, version: str, needed: Callable[[str], bool]) -> bool:
+    gone = remove_unused(
+        store,
+        list(store.list(f"{VERSIONS_PREFIX}{version}/")),
+        lambda: latest_version(store) == version or needed(version),
+        manifest=file_key(version, MANIFEST_FILE),
+    )
+    if not gone:
+        logger.info("data version %s stays: somebody uses it by now", version)
+    return gone

@@ -1,4 +1,4 @@
-"""Data versions in a store: immutable files under one prefix, a manifest that makes them exist, one pointer."""
+"""Data versions in a store: immutable files under one prefix, and a manifest that makes them exist."""
 
 import json
 import logging
@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from recsys.cf.data.files import STATS_FILE
+from recsys.cf.data.latest import LATEST, latest_version
 from recsys.cf.data.manifest import (
     MANIFEST_FILE,
     VERSIONS_PREFIX,
@@ -22,17 +23,14 @@ from recsys.errors import (
     DataError,
     DataValidationError,
     DataVersionNotFound,
-    ObjectChanged,
     ObjectExists,
     ObjectNotFound,
-    OutcomeUnknown,
 )
 from recsys.storage.base import Store, file_sha256
 from recsys.types import Json
 
 logger = logging.getLogger(__name__)
 
-LATEST_KEY = "data/latest.json"
 _ID = re.compile(r"v_\d{8}T\d{6}Z_(?P<hash>[0-9a-f]{12})")
 _HASH_PREFIX = re.compile(r"[0-9a-f]{4,64}")
 _ATTEMPTS = 20
@@ -54,12 +52,17 @@ class VersionSummary:
     n_bytes: int
 
 
+def is_version_id(name: str) -> bool:
+    """Return whether ``name`` looks like the id of a data version, v_TIME_HASH."""
+    return bool(_ID.fullmatch(name))
+
+
 def list_versions(store: Store) -> list[VersionSummary]:
     """Return every data version of the store, oldest first; prefixes without a manifest are none.
 
     A version whose manifest cannot be read is left out with a warning; ``verify_version`` tells its fault.
     """
-    latest, _ = _read_latest(store)
+    latest = latest_version(store)
     summaries = []
     for version in _version_ids(store):
         try:
@@ -84,19 +87,14 @@ def list_versions(store: Store) -> list[VersionSummary]:
     return summaries
 
 
-def latest_version(store: Store) -> str | None:
-    """Return the id that the pointer names, None before the first version."""
-    return _read_latest(store)[0]
-
-
 def resolve_version(store: Store, name: str) -> str:
     """Return the id of the version that ``name`` means: "latest", an id, or at least 4 digits of its hash.
 
     Of several versions with the same content the newest is meant. Raises DataVersionNotFound, also when a hash
     prefix fits different contents.
     """
-    if name == "latest":
-        latest, _ = _read_latest(store)
+    if name == LATEST:
+        latest = latest_version(store)
         if latest is None:
             raise DataVersionNotFound(f"{store.uri} has no data version yet: run `recsys prepare` first")
         name = latest
@@ -145,24 +143,6 @@ def publish(store: Store, directory: Path, manifest: Manifest) -> str:
             continue  # taken within this second, by another run or by what a killed one left
         return version
     raise DataError(f"{store.uri}: {_ATTEMPTS} ids in a row are taken by other runs; run prepare again")
-
-
-def move_latest(store: Store, version: str) -> None:
-    """Make ``version`` the latest by compare-and-swap; the last mover wins, and no reader sees half a pointer."""
-    document = json.dumps({"version": version}).encode() + b"\n"
-    for _ in range(_ATTEMPTS):
-        current, etag = _read_latest(store)
-        if current == version:
-            return
-        try:
-            if etag is None:
-                store.put_new(LATEST_KEY, document)
-            else:
-                store.put_if_match(LATEST_KEY, document, etag)
-        except (ObjectChanged, ObjectExists, OutcomeUnknown):
-            continue  # the next look tells who won, or whether the unheard reply was a yes
-        return
-    raise ObjectChanged(f"{store.uri}: {LATEST_KEY} changed {_ATTEMPTS} times while moving it; try again")
 
 
 def store_stats(store: Store, version: str) -> Json:
@@ -223,17 +203,3 @@ def _by_hash(store: Store, prefix: str) -> str:
         ids = ", ".join(version for _, version in fitting)
         raise DataVersionNotFound(f"hash {prefix} fits several data versions, give more digits: {ids}")
     return fitting[-1][1]
-
-
-def _read_latest(store: Store) -> tuple[str | None, str | None]:
-    """Return (version, etag) of the pointer, or (None, None) before the first version."""
-    try:
-        stored = store.get(LATEST_KEY)
-    except ObjectNotFound:
-        return None, None
-    try:
-        version = json.loads(stored.data)["version"]
-    except (ValueError, KeyError, TypeError):
-        logger.warning("%s cannot be read; prepare again to write it anew", LATEST_KEY)
-        return None, stored.etag
-    return str(version), stored.etag
