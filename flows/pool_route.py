@@ -39,7 +39,9 @@ from recsys.pipeline.run import RunReference
 
 GPU_POOL = "gpu"
 _POLL_SECONDS = 1.0
-_LAST_LOGS_SECONDS = 1.0  # they come in batches, the last one after the state
+# Lines come in batches every 2 s, the last ones after the state, when the process ends.
+_NO_MORE_LOGS_SECONDS = 2.5
+_LAST_LOGS_SECONDS = 15.0
 _WAITING = {StateType.SCHEDULED, StateType.PENDING}
 _UNFINISHED = [StateType.SCHEDULED, StateType.PENDING, StateType.RUNNING, StateType.CANCELLING]
 
@@ -121,8 +123,7 @@ class _ChildRun:
                 self._stop(waiting)
                 return False
             if state is not None and state.is_final():
-                self._cancelled.wait(_LAST_LOGS_SECONDS)
-                self._forward_logs()
+                self._forward_last_logs()
                 return self._judge(state.type, f"{state.name}: {state.message}")
 
     def _stop(self, waiting: bool) -> None:
@@ -137,6 +138,17 @@ class _ChildRun:
                 f"the {self._pool} run {self._id} vanished ({told}); it goes on from its checkpoint"
             )
         raise TrainingError(f"the {self._pool} run {self._id} ended as {told}")
+
+    def _forward_last_logs(self) -> None:
+        last = time.monotonic() + _LAST_LOGS_SECONDS
+        quiet_since = time.monotonic()
+        while time.monotonic() < min(last, quiet_since + _NO_MORE_LOGS_SECONDS):
+            if self._cancelled.wait(_POLL_SECONDS / 2):
+                return
+            known = self._n_logs
+            self._forward_logs()
+            if self._n_logs > known:
+                quiet_since = time.monotonic()
 
     def _forward_logs(self) -> None:
         only = LogFilter(flow_run_id=LogFilterFlowRunId(any_=[self._id]))

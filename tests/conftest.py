@@ -1,5 +1,6 @@
 """What all tests share: where the real data sets would be, and helpers of neighbouring test folders."""
 
+import os
 import sys
 from pathlib import Path
 
@@ -9,7 +10,8 @@ from servers import other_s3, s3, seaweedfs  # noqa: F401  (fixtures)
 from stored_versions import contents  # noqa: F401  (fixture)
 
 # a loaded machine is no failure: what an example may take is pytest's timeout
-settings.register_profile("project", deadline=None)
+# and where a change waits to land, the same examples come each time; new ones are tried at every other run
+settings.register_profile("project", deadline=None, derandomize=bool(os.environ.get("CI")))
 settings.load_profile("project")
 
 ROOT = Path(__file__).resolve().parent.parent

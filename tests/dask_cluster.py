@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-START_SECONDS = 60
+START_SECONDS = 240
 
 
 @dataclass(frozen=True)
@@ -48,6 +48,10 @@ def running_dask(folder: Path, environment: Mapping[str, str], n_workers: int = 
                   "--host", "127.0.0.1", "--local-directory", str(folder / f"scratch{number}"))
             for number in range(n_workers)
         ]  # fmt: skip
+        from distributed import Client  # of the extra dask
+
+        with Client(address, timeout=START_SECONDS, set_as_default=False) as client:
+            client.wait_for_workers(n_workers, timeout=START_SECONDS)
         yield DaskCluster(address, workers)
     finally:
         for process in processes:

@@ -18,10 +18,12 @@ from pathlib import Path
 
 import boto3
 import pytest
+from botocore.exceptions import BotoCoreError, ClientError
 
 ADMIN = ("train-cf-tests", "train-cf-tests-secret")
 READER = ("train-cf-reader", "train-cf-reader-secret")
-START_SECONDS = 40
+START_SECONDS = 240
+_RANDOM = random.SystemRandom()  # hypothesis seeds the other one, in two test processes alike
 
 
 @dataclass(frozen=True)
@@ -132,11 +134,15 @@ def _ready_server(process: "subprocess.Popen[bytes]", port: int, log: Path) -> S
         aws_secret_access_key=server.secret_key,
         region_name="us-east-1",
     )
-    client.create_bucket(Bucket=server.bucket)
-    client.put_object(
-        Bucket=server.bucket, Key="warm-up", Body=b"x" * 4096
-    )  # the first bytes allocate volumes
-    return server
+    while True:  # the parts of the server join one after the other; the first bytes allocate volumes
+        try:
+            client.create_bucket(Bucket=server.bucket)
+            client.put_object(Bucket=server.bucket, Key="warm-up", Body=b"x" * 4096)
+            return server
+        except (BotoCoreError, ClientError):
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.5)
 
 
 def _identity(keys: tuple[str, str], *more_actions: str) -> dict[str, object]:
@@ -148,7 +154,7 @@ def _identity(keys: tuple[str, str], *more_actions: str) -> dict[str, object]:
 def free_ports() -> int:
     """Return a port P such that P to P+3 and the gRPC ports 10000 above them are free on loopback."""
     for _ in range(100):
-        base = random.randrange(11000, 20000, 4)
+        base = _RANDOM.randrange(11000, 20000, 4)
         if all(_is_free(port + shift) for port in range(base, base + 4) for shift in (0, 10000)):
             return base
     raise RuntimeError("no free ports on loopback")

@@ -4,7 +4,6 @@ import importlib.util
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -17,6 +16,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from servers import free_ports
 
 ROOT = Path(__file__).resolve().parent.parent
 START_SECONDS = 120
@@ -38,12 +38,11 @@ class SparkCluster:
 
     def executor_pids(self) -> list[int]:
         """Return the processes of the executors that run now."""
-        return [
-            child.pid
-            for worker in self.workers
-            for child in psutil.Process(worker.pid).children(recursive=True)
-            if _is_executor(child)
-        ]
+        found = []
+        for worker in self.workers:
+            with suppress(psutil.NoSuchProcess):
+                found += psutil.Process(worker.pid).children(recursive=True)
+        return [child.pid for child in found if _is_executor(child)]
 
     def kill_an_executor(self) -> int:
         """Kill the first executor as if its machine had lost power; return its process id."""
@@ -77,7 +76,8 @@ def running_spark(
         return process
 
     try:
-        port, page = _free_port(), _free_port()
+        port = free_ports()  # below the ports that the system gives to whoever connects while Java starts
+        page = port + 1
         start(
             "master", "master.Master", "--host", "127.0.0.1", "--port", str(port), "--webui-port", str(page)
         )
@@ -138,9 +138,3 @@ def _is_executor(process: psutil.Process) -> bool:
     with suppress(psutil.Error):
         return _EXECUTOR in process.cmdline() and "java" in process.cmdline()[0]
     return False
-
-
-def _free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])

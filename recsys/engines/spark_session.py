@@ -30,7 +30,7 @@ from recsys.engines.spark_probe import executor_facts
 from recsys.errors import ConfigError, EngineError, EngineUnavailable, RecsysError
 
 logger = logging.getLogger(__name__)
-_EXECUTOR_SECONDS = 60.0  # a first executor has so long to register
+_EXECUTOR_SECONDS = 120.0  # a first executor has so long to register
 _JAVA_SECONDS = 20.0  # Java has so long to end
 _LOG_LINES = 15
 

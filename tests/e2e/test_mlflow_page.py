@@ -88,6 +88,7 @@ def test_the_runs_of_a_study_are_on_the_page(server, chromium, tmp_path, monkeyp
     for column in ("ndcg_at_10", "recall_at_10", "training_time", "als.factors", "als.regularization"):
         tab.get_by_text(column, exact=True).last.click(timeout=WAIT_MILLISECONDS)
     tab.keyboard.press("Escape")
+    tab.wait_for_function("document.body.innerText.includes('6 matching runs')", timeout=WAIT_MILLISECONDS)
     tab.wait_for_timeout(3000)  # the table fills itself
     tab.screenshot(path=page.screenshots / "tuning_mlflow.png")
     shown = tab.inner_text("body")

@@ -2,7 +2,7 @@
 
 import pytest
 from postgres import ask, running_postgres
-from prefect_servers import deploy, running_prefect, until
+from prefect_servers import LONG_ENOUGH_SECONDS, deploy, running_prefect, until
 
 from recsys.cf.data.demo import write_demo_shop
 from recsys.cf.data.prepare import prepare
@@ -33,17 +33,19 @@ def test_a_night_and_promotion_by_hand_on_postgresql(tmp_path, store):
         with running_prefect(tmp_path, **environment) as prefect:
             deploy(prefect, {})
             with prefect.worker("cpu"):
-                until(lambda: prefect.has_worker("cpu") or None, 60, "worker")
-                night = prefect.wait(prefect.start_run("train-cf/nightly", overrides=QUICK), 120)
+                until(lambda: prefect.has_worker("cpu") or None, LONG_ENOUGH_SECONDS, "worker")
+                night = prefect.wait(
+                    prefect.start_run("train-cf/nightly", overrides=QUICK), LONG_ENOUGH_SECONDS
+                )
                 assert night["state_type"] == "COMPLETED", prefect.logs(night["id"])
                 registry = Registry(store)
                 champion = registry.state().champion
                 other = next(one for one in registry.list() if one.model_id != champion)
                 promoted = prefect.start_run("promote/manual", model=other.model_id, reason="to see it")
-                assert prefect.wait(promoted, 60)["state_type"] == "COMPLETED"
+                assert prefect.wait(promoted, LONG_ENOUGH_SECONDS)["state_type"] == "COMPLETED"
                 assert registry.state().champion == other.model_id
                 back = prefect.start_run("rollback/manual", reason="enough seen")
-                assert prefect.wait(back, 60)["state_type"] == "COMPLETED"
+                assert prefect.wait(back, LONG_ENOUGH_SECONDS)["state_type"] == "COMPLETED"
                 assert registry.state().champion == champion
             states = ask(address, "select state_type from flow_run where start_time is not null")
             assert states.split() == ["COMPLETED"] * 3

@@ -12,7 +12,7 @@ from typing import Any
 import psutil
 import pytest
 from fault_proxy import FaultProxy, fault_proxy
-from prefect_servers import PrefectServer, Worker, deploy, ended, running_prefect, until
+from prefect_servers import LONG_ENOUGH_SECONDS, PrefectServer, Worker, deploy, ended, running_prefect, until
 from webhook_receiver import Receiver, webhook_receiver
 
 from recsys.cf.data.demo import write_demo_shop
@@ -25,12 +25,13 @@ QUICK = [
 ]
 # long enough to be interrupted: without early stop, a checkpoint every 5 steps
 LONG = [
-    *("als.preset=default", "als.iterations=300", "als.factors=128", "als.patience=1000"),
-    *("bpr.preset=original", "bpr.epochs=1000", "bpr.factors=128", "bpr.patience=1000"),
+    *("als.preset=default", "als.iterations=1000", "als.factors=128", "als.patience=2000"),
+    *("bpr.preset=original", "bpr.epochs=4000", "bpr.factors=128", "bpr.patience=5000"),
 ]
 ENDLESS = [*LONG, "als.iterations=1000000", "bpr.epochs=1000000"]
 OUTAGE_SECONDS = 20
-ZOMBIE_SECONDS = 36  # instead of 90, with heartbeats every 30 s: so that the test takes a minute, not two
+ZOMBIE_SECONDS = 75  # instead of 90, with heartbeats every 30 s, which drift on a loaded machine
+KILLED_AFTER_SECONDS = 25  # Prefect kills a cancelled process that is still there after 30 s
 
 
 @dataclass
@@ -66,7 +67,9 @@ def production(seaweedfs, tmp_path_factory):
         running = Production(prefect, s3, alerts, str(folder / "raw"), [], stack)
         running.start_gpu_worker()
         for pool in ("cpu", "gpu"):
-            until(lambda pool=pool: prefect.has_worker(pool) or None, 60, f"worker of {pool}")
+            until(
+                lambda pool=pool: prefect.has_worker(pool) or None, LONG_ENOUGH_SECONDS, f"worker of {pool}"
+            )
         yield running
 
 
@@ -77,7 +80,7 @@ def prepared(production):
         interactions=f"{production.raw}/reviews.csv",
         items=f"{production.raw}/products.csv",
     )
-    run = production.prefect.wait(run_id, 60)
+    run = production.prefect.wait(run_id, LONG_ENOUGH_SECONDS)
     assert run["state_type"] == "COMPLETED", production.prefect.logs(run_id)
     return run
 
@@ -138,14 +141,14 @@ def test_the_ui_gets_its_artifacts(production, manual_night):
 
 
 def test_a_new_champion_is_told_to_the_webhook(production, manual_night):
-    told = until(lambda: production.alerts.first("train-cf.champion.changed"), 20, "alert")
+    told = until(lambda: production.alerts.first("train-cf.champion.changed"), LONG_ENOUGH_SECONDS, "alert")
     assert told["previous"] is None
     assert told["champion"].startswith(("als_", "bpr_"))
     assert told["reasons"][0].startswith(told["champion"])
 
 
 def test_a_rerun_uses_what_exists(production, manual_night):
-    run = production.prefect.wait(night(production, overrides=QUICK), 60)
+    run = production.prefect.wait(night(production, overrides=QUICK), LONG_ENOUGH_SECONDS)
     assert run["state_type"] == "COMPLETED"
     (only,) = production.prefect.tasks(run["id"])
     assert only.startswith("open run")
@@ -154,19 +157,28 @@ def test_a_rerun_uses_what_exists(production, manual_night):
 def test_cancelling_stops_the_kernels_on_both_workers(production, prepared):
     prefect = production.prefect
     run_id = night(production, overrides=ENDLESS)
-    until(lambda: "train-cf-progress-bpr" in prefect.artifacts(run_id) or None, 60, "progress of BPR")
-    children = until(lambda: at_work(prefect) or None, 30, "training on the GPU worker")
+    until(
+        lambda: "train-cf-progress-bpr" in prefect.artifacts(run_id) or None,
+        LONG_ENOUGH_SECONDS,
+        "progress of BPR",
+    )
+    children = until(lambda: at_work(prefect) or None, LONG_ENOUGH_SECONDS, "training on the GPU worker")
     child = children[-1]["id"]
-    until(lambda: "train-cf-progress-als" in prefect.artifacts(child) or None, 30, "progress of ALS")
+    until(
+        lambda: "train-cf-progress-als" in prefect.artifacts(child) or None,
+        LONG_ENOUGH_SECONDS,
+        "progress of ALS",
+    )
     trainings = processes_of_runs()
     assert len(trainings) == 2
     cancelling = {"state": {"type": "CANCELLING", "name": "Cancelling"}}
     prefect.call("POST", f"/flow_runs/{run_id}/set_state", cancelling)
     began = time.monotonic()
-    psutil.wait_procs(trainings, timeout=20)
-    assert time.monotonic() - began < 5
+    _, alive = psutil.wait_procs(trainings, timeout=60)
+    assert not alive
+    assert time.monotonic() - began < KILLED_AFTER_SECONDS, "they stopped by themselves"
     for one in (run_id, child):
-        assert prefect.wait(one, 30)["state_type"] == "CANCELLED"
+        assert prefect.wait(one, LONG_ENOUGH_SECONDS)["state_type"] == "CANCELLED"
 
 
 def at_work(prefect: PrefectServer) -> list[Any]:
@@ -188,7 +200,7 @@ def test_when_nobody_takes_als_it_falls_back_or_fails_by_configuration(productio
             use_gpu: prefect.start_run(deployment, overrides=[*hurry, f"als.use_gpu={use_gpu}"], force=True)
             for use_gpu, deployment in (("auto", NIGHTLY), ("true", "train-cf/rerun"))
         }
-        auto, demanded = (prefect.wait(started[use_gpu], 90) for use_gpu in ("auto", "true"))
+        auto, demanded = (prefect.wait(started[use_gpu], LONG_ENOUGH_SECONDS) for use_gpu in ("auto", "true"))
     finally:
         prefect.call("PATCH", "/work_pools/gpu", {"is_paused": False})
     assert auto["state_type"] == "COMPLETED"
@@ -206,21 +218,27 @@ def faulty_night(production, manual_night):
     notice_zombies_after(prefect, ZOMBIE_SECONDS)
     started = len(prefect.runs_of(NIGHTLY))
     schedule(prefect, overrides=LONG)
-    run = until(lambda: (prefect.runs_of(NIGHTLY)[started:] or [None])[0], 60, "scheduled run")
+    run = until(
+        lambda: (prefect.runs_of(NIGHTLY)[started:] or [None])[0], LONG_ENOUGH_SECONDS, "scheduled run"
+    )
     before = len(s3.requests)
-    until(lambda: saved_checkpoints(s3.requests[before:]) or None, 60, "checkpoints of both models")
+    until(
+        lambda: saved_checkpoints(s3.requests[before:]) or None,
+        LONG_ENOUGH_SECONDS,
+        "checkpoints of both models",
+    )
     s3.break_by(lambda line: "reset before body")
     production.gpu.pop().kill()
     until(
         lambda: next((c for c in prefect.runs_of("fit-model/gpu") if c["state_type"] == "RUNNING"), None),
-        5,
+        30,
         "zombie",
     )
     time.sleep(OUTAGE_SECONDS)
     assert ended(prefect.run(run["id"])) is None
     s3.heal()
     production.start_gpu_worker()
-    return prefect.wait(run["id"], 120)
+    return prefect.wait(run["id"], 2 * LONG_ENOUGH_SECONDS)
 
 
 def saved_checkpoints(requests: list[str]) -> bool:
@@ -241,7 +259,7 @@ def notice_zombies_after(prefect: PrefectServer, seconds: float) -> None:
 
 def schedule(prefect: PrefectServer, **parameters: Any) -> None:
     """Move the schedule of the nightly deployment to a few seconds from now."""
-    soon = datetime.now(UTC) + timedelta(seconds=6)
+    soon = datetime.now(UTC) + timedelta(seconds=20)
     interval = {"interval": 86_400, "anchor_date": soon.isoformat()}
     path = f"/deployments/{prefect.deployment(NIGHTLY)}/schedules"
     (nightly,) = prefect.call("GET", path)
@@ -269,7 +287,7 @@ def test_a_night_survives_an_outage_and_a_killed_worker(production, faulty_night
 
 @pytest.mark.slow
 def test_a_crash_is_told_to_the_webhook(production, faulty_night):
-    told = until(lambda: production.alerts.first("prefect.flow-run.Crashed"), 20, "alert")
+    told = until(lambda: production.alerts.first("prefect.flow-run.Crashed"), LONG_ENOUGH_SECONDS, "alert")
     assert told["run"].startswith("fit als v_")
     assert "No sign of life" in told["message"]
 
@@ -279,19 +297,16 @@ def test_the_ui_shows_tasks_retries_and_artifacts(production, faulty_night, chro
     prefect, run_id = production.prefect, faulty_night["id"]
     bpr = prefect.tasks(run_id)["fit bpr"]
     page = chromium(prefect.url)
-    seen = page.look(f"/runs/flow-run/{run_id}", "run", tab="Task Runs")
-    for expected in (faulty_night["name"], "Completed", "fit als on gpu", "fit bpr", "decide and promote"):
-        assert expected in seen
-    seen = page.look(f"/runs/task-run/{bpr['id']}", "retries")
-    assert f"Run Count {bpr['run_count']}" in " ".join(seen.split())
-    seen = page.look(f"/runs/flow-run/{run_id}", "artifacts", tab="Artifacts")
-    for key in ("train-cf-metrics", "train-cf-report", "train-cf-als-validation", "train-cf-bpr-model"):
-        assert key in seen
+    tasks = (faulty_night["name"], "Completed", "fit als on gpu", "fit bpr", "decide and promote")
+    page.look(f"/runs/flow-run/{run_id}", "run", tab="Task Runs", expect=tasks)
+    page.look(f"/runs/task-run/{bpr['id']}", "retries", expect=[f"Run Count {bpr['run_count']}"])
+    keys = ("train-cf-metrics", "train-cf-report", "train-cf-als-validation", "train-cf-bpr-model")
+    page.look(f"/runs/flow-run/{run_id}", "artifacts", tab="Artifacts", expect=keys)
     image = prefect.artifacts(run_id)["train-cf-als-validation"]["id"]
     page.look(f"/artifacts/artifact/{image}", "curve")
     assert page.image_width() > 300, "the curve is drawn, not a broken link"
     metrics = prefect.artifacts(run_id)["train-cf-metrics"]["id"]
-    assert "recall@10" in page.look(f"/artifacts/artifact/{metrics}", "metrics")
+    page.look(f"/artifacts/artifact/{metrics}", "metrics", expect=["recall@10"])
     assert page.foreign_requests == []
 
 

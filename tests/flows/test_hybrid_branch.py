@@ -23,8 +23,8 @@ THREE = [
 ]
 LONG = [
     # long enough that trainings which run at once must overlap: the hybrid's begins when torch is imported
-    *("--set", "als.iterations=600", "--set", "als.patience=600"),
-    *("--set", "bpr.epochs=1400", "--set", "bpr.patience=1400"),
+    *("--set", "als.iterations=1200", "--set", "als.patience=1200"),
+    *("--set", "bpr.epochs=2800", "--set", "bpr.patience=2800"),
     *("--set", "hybrid.epochs=10", "--set", "hybrid.factors=16"),
 ]
 

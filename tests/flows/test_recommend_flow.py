@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from listed_models import parquet_of, random_model, store_with_champion
-from prefect_servers import deploy, running_prefect, until
+from prefect_servers import LONG_ENOUGH_SECONDS, deploy, running_prefect, until
 from sample_models import publish
 
 from recsys.config.load import load_config
@@ -77,12 +77,12 @@ def production(store, tmp_path):
     with running_prefect(folder, RECSYS_STORE=store.uri, XDG_CACHE_HOME=str(folder / "cache")) as prefect:
         deploy(prefect, {})
         with prefect.worker("cpu"):
-            until(lambda: prefect.has_worker("cpu") or None, 60, "worker of cpu")
+            until(lambda: prefect.has_worker("cpu") or None, LONG_ENOUGH_SECONDS, "worker of cpu")
             yield prefect
 
 
 def test_a_server_runs_it_by_hand_and_when_the_champion_changes(production, store, tmp_path):
-    run = production.wait(production.start_run("recommend-all/manual"), 120)
+    run = production.wait(production.start_run("recommend-all/manual"), LONG_ENOUGH_SECONDS)
     assert run["state_type"] == "COMPLETED", production.logs(run["id"])
     tasks = production.tasks(run["id"])
     assert {"open set", "measure recall", "write lists", "publish lists"} <= {
@@ -94,7 +94,9 @@ def test_a_server_runs_it_by_hand_and_when_the_champion_changes(production, stor
     assert (
         json.loads(store.get(LATEST_KEY).data)["model_id"] in artifacts["recommend-all-lists"]["description"]
     )
-    deadline = time.monotonic() + 30  # log lines come in batches, the last ones after the state
+    deadline = (
+        time.monotonic() + LONG_ENOUGH_SECONDS
+    )  # log lines come in batches, the last ones after the state
     while not any(line.startswith("recommendations of als_") for line in production.logs(run["id"])):
         assert time.monotonic() < deadline, production.logs(run["id"])
         time.sleep(0.2)
@@ -105,9 +107,11 @@ def test_a_server_runs_it_by_hand_and_when_the_champion_changes(production, stor
     production.call("PATCH", f"/automations/{automation['id']}", {"enabled": True})
     candidate = publish(Registry(store), random_model(tmp_path / "candidate", 20, 30, seed=5))
     promoted = production.start_run("promote/manual", model=candidate, reason="test")
-    assert production.wait(promoted, 60)["state_type"] == "COMPLETED"
+    assert production.wait(promoted, LONG_ENOUGH_SECONDS)["state_type"] == "COMPLETED"
     second = until(
-        lambda: next(iter(production.runs_of("recommend-all/manual")[1:]), None), 60, "run of the automation"
+        lambda: next(iter(production.runs_of("recommend-all/manual")[1:]), None),
+        LONG_ENOUGH_SECONDS,
+        "run of the automation",
     )
-    assert production.wait(second["id"], 120)["state_type"] == "COMPLETED"
+    assert production.wait(second["id"], LONG_ENOUGH_SECONDS)["state_type"] == "COMPLETED"
     assert json.loads(store.get(LATEST_KEY).data)["model_id"] == candidate

@@ -84,7 +84,7 @@ def start(place, store, *settings):
 
 
 def result_of(process):
-    out, err = process.communicate(timeout=240)
+    out, err = process.communicate(timeout=800)
     assert process.returncode == 0, err
     return json.loads(out)["studies"][0]
 
@@ -126,7 +126,7 @@ def without_times(document):
 @needs_dask
 def test_a_killed_workers_trials_are_run_by_the_other(place):
     store = prepared(place, "killed")
-    slow = ("bpr.samples_per_epoch=60", "tuning.batch=4", "bpr.validate_every=1")
+    slow = ("bpr.samples_per_epoch=200", "tuning.batch=4", "bpr.validate_every=1")
     with running_dask(place / "killed-cluster", environment(place)) as cluster:
         process = start(place, store, "tuning.runner=dask", f"tuning.cluster={cluster.address}", *slow)
         until_a_trial_ended(store, process)

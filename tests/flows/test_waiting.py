@@ -48,13 +48,13 @@ def test_a_signal_that_went_to_another_thread_still_ends_the_wait_and_stops_the_
             def train(cancelled):
                 time.sleep(0.5)  # the main thread waits by now
                 signal.pthread_kill(threading.get_ident(), signal.SIGUSR1)
-                if cancelled.wait(20):
+                if cancelled.wait(100):
                     stopped.set()
 
             began = time.monotonic()
             with pytest.raises(Stop), cancellation() as cancelled:
                 wait_for_all([Future(pool.submit(train, cancelled))])
         assert stopped.is_set()
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < 60
     finally:
         signal.signal(signal.SIGUSR1, before)

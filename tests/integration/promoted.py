@@ -11,9 +11,13 @@ from recsys.storage.s3 import S3Store
 ATTEMPTS = 3  # of each request; a fault that lasts that long exhausts the retries of boto3
 
 
-def impatient(s3: S3Server, prefix: str, endpoint_url: str) -> S3Store:
+def impatient(s3: S3Server, prefix: str, endpoint_url: str, *, read_timeout_seconds: float = 1.2) -> S3Store:
     return S3Store(
-        s3.bucket, prefix, endpoint_url=endpoint_url, read_timeout_seconds=1.2, max_attempts=ATTEMPTS
+        s3.bucket,
+        prefix,
+        endpoint_url=endpoint_url,
+        read_timeout_seconds=read_timeout_seconds,
+        max_attempts=ATTEMPTS,
     )
 
 

@@ -14,7 +14,7 @@ def drive(directory, kills, seed):
         [sys.executable, str(DRIVER), str(directory), str(kills), str(seed)],
         capture_output=True,
         text=True,
-        timeout=250,
+        timeout=800,
         check=False,
     )
     assert done.returncode == 0, done.stderr

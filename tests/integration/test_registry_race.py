@@ -26,7 +26,7 @@ def uri(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 @pytest.mark.parametrize(
     ("n_writers", "n_updates"),
-    [(8, 5), pytest.param(32, 20, marks=[pytest.mark.slow, pytest.mark.timeout(600)])],
+    [(8, 5), pytest.param(32, 20, marks=[pytest.mark.slow, pytest.mark.timeout(1500)])],
 )
 def test_no_update_is_lost_or_doubled(uri: str, tmp_path: Path, n_writers: int, n_updates: int) -> None:
     registry = Registry(open_store(uri))

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -173,6 +174,15 @@ def failing_store():
     return rows
 
 
+def two_executors(cluster):
+    """Return the executors' processes once both run; one of them can do a small job alone."""
+    deadline = time.monotonic() + 120
+    while len(pids := cluster.executor_pids()) < 2:
+        assert time.monotonic() < deadline, pids
+        time.sleep(0.1)
+    return [psutil.Process(pid) for pid in pids]
+
+
 @needs_spark
 def test_two_workers_read_from_s3_with_their_own_credentials(tmp_path, s3):
     from recsys.engines.spark_session import spark_session
@@ -183,8 +193,7 @@ def test_two_workers_read_from_s3_with_their_own_credentials(tmp_path, s3):
         config = SparkConfig(master=cluster.master, executor_memory="512m", driver_memory="512m")
         with spark_session(config, "test") as session:
             assert read_back(session, uri, keys, rows.columns).sort("user_idx").equals(rows)
-            assert len(cluster.executor_pids()) == 2
-        executors = [psutil.Process(worker.pid) for worker in cluster.workers]
+            executors = two_executors(cluster)
     assert not any(process.is_running() for process in executors)
 
 

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from copy import deepcopy
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,8 @@ from recsys.pipeline.tune_finish import study_summaries
 from recsys.storage.local import LocalStore
 
 ROOT = Path(__file__).resolve().parents[2]
+LONG_SPACE = deepcopy(SPACE)  # trials of seconds: one that is seen to end is not the last but one by then
+LONG_SPACE["stages"][0]["fixed"] = {"als.iterations": 600, "als.patience": 600}
 
 
 @pytest.fixture
@@ -31,7 +34,7 @@ def shop(tmp_path, monkeypatch):
     """Return a store with one small data version; the space lies in space.yaml of the current folder."""
     monkeypatch.chdir(tmp_path)
     write_demo_shop(tmp_path / "raw", size="small", seed=6)
-    (tmp_path / "space.yaml").write_text(yaml.safe_dump(SPACE))
+    (tmp_path / "space.yaml").write_text(yaml.safe_dump(LONG_SPACE))
     store = LocalStore(tmp_path / "store")
     prepare(store, tmp_path / "raw" / "reviews.csv", None, DataConfig(), seed=1)
     return store
@@ -63,7 +66,7 @@ def test_a_study_killed_with_sigkill_goes_on_without_losing_a_trial(shop, tmp_pa
     assert sorted(int(one["trial"]) for one in rows) == list(range(6))
     # the same study undisturbed, under another name of the same space
     whole = run_study(
-        open_study(shop.uri, load_config(None, settings), Space.model_validate({"name": "w", **SPACE}))
+        open_study(shop.uri, load_config(None, settings), Space.model_validate({"name": "w", **LONG_SPACE}))
     )
     assert [one["value"] for one in whole["trials"]] == [one["value"] for one in result["trials"]]
     assert whole["final"]["metrics"] == result["final"]["metrics"]

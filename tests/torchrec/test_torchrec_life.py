@@ -62,12 +62,18 @@ def test_rank_killed_is_a_lost_worker_and_the_rerun_ends_with_the_same_bytes():
 
 
 def test_cancelled_in_the_middle_of_an_epoch(caplog):
-    started = time.monotonic()
     config = little_config(epochs=1, samples_per_epoch=10_000)  # minutes
+    asked = []
+
+    def cancelled():
+        if "ranks of TorchRec are at work" in caplog.text:
+            asked.append(time.monotonic())
+        return bool(asked)
+
     with caplog.at_level("INFO"), pytest.raises(TrainingCancelled):
-        sharded_fit(little_pools(), config, cancelled=lambda: "ranks of TorchRec are at work" in caplog.text)
+        sharded_fit(little_pools(), config, cancelled=cancelled)
     assert ranks_at_work() == []
-    assert time.monotonic() - started < 60
+    assert time.monotonic() - asked[0] < 60
 
 
 def test_patience_ends_the_ranks_early():
@@ -104,7 +110,7 @@ def test_ranks_end_when_their_driver_is_killed(tmp_path):
         assert driver.stdout.readline()
         ranks = psutil.Process(driver.pid).children(recursive=True)
         driver.kill()
-    _, alive = psutil.wait_procs(ranks, timeout=20)
+    _, alive = psutil.wait_procs(ranks, timeout=60)
     assert len(ranks) >= 3, "torchrun and two ranks"
     assert alive == []
 
@@ -124,7 +130,7 @@ def test_two_torchruns_meet_as_two_hosts_would(tmp_path, free_port):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(torchrec_fit, "follow", start_other)
         fit = fit_bpr_torchrec(pools, config, settings=settings, seed=3, control=FitControl())
-    assert others[0].wait(30) == 0
+    assert others[0].wait(120) == 0
     alone = sharded_fit(pools, config, ranks=1)
     np.testing.assert_allclose(fit.factors.user_factors, alone.factors.user_factors, atol=2e-5)
 

@@ -143,7 +143,7 @@ def test_a_link_to_nothing_is_told_and_not_waited_for(tmp_path):
         "with host_copy(Path(sys.argv[1]), 'v1'): pass"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, timeout=20, check=False
+        [sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, timeout=120, check=False
     )
     assert "recsys.errors.StoreError" in done.stderr
     assert "v1: File exists" in done.stderr

@@ -107,7 +107,7 @@ def test_a_killed_holder_of_the_lock_holds_it_no_longer(store: LocalStore) -> No
     process.stdout.close()
     started = time.monotonic()
     store.put_if_match("pointer", b"2", etag)
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 30, "the dead holder would have slept 60 s"
 
 
 def test_files_that_are_no_objects_are_not_listed(store: LocalStore) -> None:
@@ -149,7 +149,7 @@ def test_creating_while_others_delete_in_the_same_folder(store: LocalStore) -> N
         "    store.put_new(f'x/y/{sys.argv[2]}-{i}', b'1'); store.delete(f'x/y/{sys.argv[2]}-{i}')\n"
     )
     workers = [subprocess.Popen([sys.executable, "-c", code, store.uri, name]) for name in "ab"]
-    assert [worker.wait(60) for worker in workers] == [0, 0]
+    assert [worker.wait(240) for worker in workers] == [0, 0]
     assert files_in(store) == []
 
 

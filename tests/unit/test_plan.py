@@ -257,6 +257,9 @@ def test_planning_imports_nothing_heavy_and_is_instant():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    began = time.perf_counter()
-    plan_of(10**8, 10**7, 10**9)
-    assert time.perf_counter() - began < 0.3
+    took_seconds = []
+    for _ in range(5):  # its own time, not that of what else runs here
+        began = time.perf_counter()
+        plan_of(10**8, 10**7, 10**9)
+        took_seconds.append(time.perf_counter() - began)
+    assert min(took_seconds) < 0.3

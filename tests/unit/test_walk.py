@@ -22,7 +22,8 @@ N_USERS, N_ITEMS = 20 * TILE_USERS + 5, 70
 def threads():
     """Return a setter of the threads a walk of this thread may use; restored afterwards."""
     before = numba.get_num_threads()
-    yield lambda n: numba.set_num_threads(min(n, before))
+    numba.set_num_threads(numba.config.NUMBA_NUM_THREADS)  # a night of this process may have left fewer
+    yield lambda n: numba.set_num_threads(min(n, numba.config.NUMBA_NUM_THREADS))
     numba.set_num_threads(before)
 
 
