@@ -105,7 +105,7 @@ def test_the_memory_of_preparing_and_loading_is_as_predicted(tmp_path):
         tmp_path,
     )
     users, items, rows, train = (int(found[name]) for name in ("users", "items", "rows", "train"))
-    peak = run_measured(
+    loading = run_measured(
         """
         import sys
         import recsys.pipeline.nightly
@@ -113,10 +113,16 @@ def test_the_memory_of_preparing_and_loading_is_as_predicted(tmp_path):
         from recsys.storage.local import LocalStore
         with Growth() as loading:
             load_processed_data(LocalStore(sys.argv[1]))
-        tell(whole=loading.before + loading.peak)
+        tell(before=loading.before, peak=loading.peak)
         """,
         tmp_path / "store",
-    )["whole"]
+    )
     sizes = Sizes(users, items, train, int(0.8 * train), rows - train)
     pool = CONFIG.data.top_popular_items
-    within(0.25, peak, memory.INTERPRETER_BYTES + memory.load_bytes(sizes, pool))
+    within(
+        0.2,
+        memory.INTERPRETER_BYTES + loading["peak"],
+        memory.INTERPRETER_BYTES + memory.load_bytes(sizes, pool),
+    )
+    # half of it are pages of libraries, whose number depends on kernel and page cache
+    within(0.35, loading["before"], memory.INTERPRETER_BYTES)
