@@ -10,6 +10,7 @@ from recsys.cf.evaluation.evaluate import Evaluation
 from recsys.cf.evaluation.significance import (
     POWER,
     Interval,
+    Vector,
     holm,
     paired_bootstrap,
     permutation_test,
@@ -34,9 +35,7 @@ class Comparison:
         self, a: Evaluation, b: Evaluation, metric: str, users: NDArray[np.bool_] | None = None
     ) -> Interval:
         """Return the interval of a - b, over all users or the marked ones, of which there must be some."""
-        ours, theirs = (one.per_user[metric] for one in (a, b))
-        if users is not None:
-            ours, theirs = ours[users], theirs[users]
+        ours, theirs = _of_users(a, b, metric, users)
         return paired_bootstrap(
             ours,
             theirs,
@@ -62,12 +61,14 @@ class Comparison:
             "n_users": model.n_users,
         }
 
-    def power(self, a: Evaluation, b: Evaluation) -> Json:
-        """Return the smallest difference in the headline metric that these users would show, and its chance."""
-        smallest = smallest_detectable(
-            a.per_user[self.headline], b.per_user[self.headline], level=self._config.confidence_level
-        )
-        mean = b.metrics[self.headline]
+    def power(self, a: Evaluation, b: Evaluation, users: NDArray[np.bool_] | None = None) -> Json:
+        """Return the smallest difference in the headline metric that these users would show, and its chance.
+
+        Over all users or the marked ones, of which there must be some.
+        """
+        ours, theirs = _of_users(a, b, self.headline, users)
+        smallest = smallest_detectable(ours, theirs, level=self._config.confidence_level)
+        mean = b.metrics[self.headline] if users is None else float(theirs.mean())
         return {
             "metric": self.headline,
             "power": POWER,
@@ -75,17 +76,36 @@ class Comparison:
             "smallest_relative": smallest / mean if mean else None,
         }
 
-    def table(self, evaluations: Mapping[str, Evaluation], pairs: Sequence[tuple[str, str]]) -> list[Json]:
-        """Return a row per pair on the headline metric, p-values adjusted together after Holm."""
+    def table(
+        self,
+        evaluations: Mapping[str, Evaluation],
+        pairs: Sequence[tuple[str, str]],
+        users: Mapping[str, NDArray[np.bool_]] | None = None,
+    ) -> list[Json]:
+        """Return a row per pair on the headline metric, p-values adjusted together after Holm.
+
+        ``users`` marks those on whom the second of a pair may be compared, all where it is not named; a pair
+        for which nobody is left has no row.
+        """
         rows = []
         for a, b in pairs:
+            marked = (users or {}).get(b)
+            if marked is not None and not marked.any():
+                continue
             p_value = permutation_test(
-                evaluations[a].per_user[self.headline],
-                evaluations[b].per_user[self.headline],
+                *_of_users(evaluations[a], evaluations[b], self.headline, marked),
                 permutations=self._config.bootstrap_resamples,
                 seed=self._seed,
             )
-            interval = self.interval(evaluations[a], evaluations[b], self.headline)
+            interval = self.interval(evaluations[a], evaluations[b], self.headline, marked)
             rows.append({"a": a, "b": b, "metric": self.headline, **interval.to_json(), "p_value": p_value})
         adjusted = holm([row["p_value"] for row in rows])
         return [{**row, "p_adjusted": p} for row, p in zip(rows, adjusted, strict=True)]
+
+
+def _of_users(
+    a: Evaluation, b: Evaluation, metric: str, users: NDArray[np.bool_] | None
+) -> tuple[Vector, Vector]:
+    """Return the metric of both by user, of all users or the marked ones."""
+    ours, theirs = a.per_user[metric], b.per_user[metric]
+    return (ours, theirs) if users is None else (ours[users], theirs[users])

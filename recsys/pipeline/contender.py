@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from recsys.cf.data.dataset import IdMappings, InteractionDataset, UserItemSets, positions
 from recsys.cf.data.mappings import MAPPINGS_FILE, read_mappings
@@ -25,6 +26,7 @@ class Contender:
     data_version: str  # it was trained on
     scorer: PartialScorer
     n_leaked_pairs: int  # test pairs that were in its own training data
+    leaked_users: NDArray[np.bool_]  # by user_idx of the data version: who has such a pair
 
 
 @dataclass(frozen=True)
@@ -55,28 +57,35 @@ def load_contender(
         factors, ids = read_factors(path, name)
         arrays = read_arrays(path / "seen_items.npz")
         trained = UserItemSets(arrays["indptr"], arrays["indices"])
+    leaked = _leaked_pairs(trained, ids, data)
+    users = np.zeros(len(data.mappings.user_ids), dtype=np.bool_)
+    users[data.test_interactions["user_idx"].to_numpy()[leaked]] = True
     return Contender(
         model_id,
         str(read_manifest(store, model_id)["facts"].get("data_version", "")),
         align_factors(factors, ids, data.mappings, data.item_popularity),
-        _n_leaked_pairs(trained, ids, data),
+        int(leaked.sum()),
+        users,
     )
 
 
-def _n_leaked_pairs(trained: UserItemSets, ids: IdMappings, data: InteractionDataset) -> int:
-    """Return how many test pairs of ``data`` are among the pairs the model was trained on."""
+def _leaked_pairs(trained: UserItemSets, ids: IdMappings, data: InteractionDataset) -> NDArray[np.bool_]:
+    """Return for each row of the test interactions of ``data`` whether the model was trained on its pair."""
     users = positions(ids.user_ids, data.mappings.user_ids)
     items = positions(ids.item_ids, data.mappings.item_ids)
     test = data.test_interactions
     user, item = users[test["user_idx"].to_numpy()], items[test["item_idx"].to_numpy()]
-    known = (user >= 0) & (item >= 0)
+    known = np.flatnonzero((user >= 0) & (item >= 0))
     n_items = len(ids.item_ids)
-    pairs = np.sort(user[known] * n_items + item[known])
-    n_leaked = 0
+    pairs = user[known] * n_items + item[known]
+    order = np.argsort(pairs)
+    pairs = pairs[order]
+    leaked = np.zeros(test.height, dtype=np.bool_)
     for rows in row_blocks(trained.indptr):
         counts = np.diff(trained.indptr[rows.start : rows.stop + 1])
         owner = np.repeat(np.arange(rows.start, rows.stop, dtype=np.int64), counts)
         entries = trained.indices[trained.indptr[rows.start] : trained.indptr[rows.stop]]
         first, last = np.searchsorted(pairs, [rows.start * n_items, rows.stop * n_items])
-        n_leaked += int(np.isin(pairs[first:last], owner * n_items + entries).sum())
-    return n_leaked
+        found = np.isin(pairs[first:last], owner * n_items + entries)
+        leaked[known[order[first:last][found]]] = True
+    return leaked

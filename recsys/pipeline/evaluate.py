@@ -16,8 +16,10 @@ from recsys.cf.scoring.blocks import FactorScorer, Scorer
 from recsys.cf.scoring.score_range import measure_score_distribution
 from recsys.config.settings import available_threads
 from recsys.errors import IntegrityError, ModelNotFound, TrainingError
+from recsys.pipeline.champion_facts import champion_facts, comparable_users
 from recsys.pipeline.comparison import Comparison
 from recsys.pipeline.contender import Contender, DamagedModel, load_contender
+from recsys.pipeline.earlier_attempt import champion_before
 from recsys.pipeline.fit import FitReference, load_factors, load_random_start
 from recsys.pipeline.run import RunReference, load_dataset
 from recsys.pipeline.testbed import CHAMPION, POPULARITY, Testbed, open_testbed
@@ -48,7 +50,7 @@ def evaluate_models(run: RunReference, fits: Sequence[FitReference]) -> Json:
     scorers: dict[str, Scorer] = {name: FactorScorer(factors[name]) for name in usable}
     plain = {fit.model: load_random_start(run, fit) for fit in fits if fit.model in usable}
     scorers |= {_random_start(name): FactorScorer(one) for name, one in plain.items() if one is not None}
-    champion = _champion(run, data)
+    champion = _champion(run, fits, data)
     if isinstance(champion, Contender):
         scorers[CHAMPION] = champion.scorer
     evaluations = testbed.evaluate(scorers)
@@ -65,8 +67,16 @@ def evaluate_models(run: RunReference, fits: Sequence[FitReference]) -> Json:
     return {
         "models": models,
         "baselines": {name: evaluations[name].metrics for name in testbed.baselines},
-        "comparisons": comparison.table(evaluations, pairs),
-        "champion_before": _champion_facts(comparison, champion, evaluations, usable)
+        "comparisons": comparison.table(
+            evaluations,
+            pairs,
+            {CHAMPION: comparable_users(champion, evaluations[CHAMPION])}
+            if isinstance(champion, Contender)
+            else {},
+        ),
+        "champion_before": champion_facts(
+            comparison, champion, evaluations[CHAMPION], {name: evaluations[name] for name in usable}
+        )
         if isinstance(champion, Contender)
         else None,
         "champion_damaged": asdict(champion) if isinstance(champion, DamagedModel) else None,
@@ -107,17 +117,22 @@ def is_usable(factors: Factors) -> bool:
     return longest < float(np.finfo(np.float32).max)
 
 
-def _champion(run: RunReference, data: InteractionDataset) -> Contender | DamagedModel | None:
-    """Return the model that serves; a damaged one must not keep a sound one from taking its place."""
-    state = run.registry().state()
-    if state.champion is None:
+def _champion(
+    run: RunReference, fits: Sequence[FitReference], data: InteractionDataset
+) -> Contender | DamagedModel | None:
+    """Return the model that served before this night, see ``champion_before``.
+
+    A damaged one must not keep a sound one from taking its place.
+    """
+    champion = champion_before(run, fits)
+    if champion is None:
         return None
-    manifest_sha256 = state.models[state.champion].manifest_sha256
     try:
-        return load_contender(run.open_store(), state.champion, data, expected_sha256=manifest_sha256)
+        manifest_sha256 = run.registry().show(champion).manifest_sha256
+        return load_contender(run.open_store(), champion, data, expected_sha256=manifest_sha256)
     except (IntegrityError, ModelNotFound) as error:
-        logger.warning("champion %s cannot be used: %s", state.champion, error)
-        return DamagedModel(state.champion, str(error))
+        logger.warning("champion %s cannot be used: %s", champion, error)
+        return DamagedModel(champion, str(error))
 
 
 def _random_start(model: str) -> str:
@@ -203,45 +218,6 @@ def _scores(testbed: Testbed, scorer: Scorer) -> Json:
             "edges": distribution.edges.tolist(),
             "counts": distribution.counts.tolist(),
         },
-    }
-
-
-def _champion_facts(
-    comparison: Comparison,
-    champion: Contender,
-    evaluations: Mapping[str, Evaluation],
-    models: Sequence[str],
-) -> Json:
-    """Return the champion's metrics on tonight's users and each model's interval against it.
-
-    "versus" and "metrics" are over all users, those the champion does not know served by popularity;
-    "common" says the same over the users it knows.
-    """
-    evaluation, metric = evaluations[CHAMPION], comparison.headline
-    known = champion.scorer.known_users[evaluation.users]
-    return {
-        "model_id": champion.model_id,
-        "data_version": champion.data_version,
-        "metrics": evaluation.metrics,
-        "n_users": evaluation.n_users,
-        "common_users": int(known.sum()),
-        "common_items": int(champion.scorer.known_items.sum()),
-        "test_pairs_in_its_training": champion.n_leaked_pairs,
-        "versus": {
-            name: comparison.interval(evaluations[name], evaluation, metric).to_json()
-            | {"power": comparison.power(evaluations[name], evaluation)}
-            for name in models
-        },
-        "common": {
-            "n_users": int(known.sum()),
-            "metrics": {name: float(values[known].mean()) for name, values in evaluation.per_user.items()},
-            "versus": {
-                name: comparison.interval(evaluations[name], evaluation, metric, known).to_json()
-                for name in models
-            },
-        }
-        if known.any()
-        else None,
     }
 
 

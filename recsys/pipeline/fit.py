@@ -33,7 +33,7 @@ class FitReference(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     model: str
-    prefix: str  # holds U.npy, V.npy and fit.json
+    prefix: str  # holds fit.json and, see ``put_factors``, U.npy and V.npy
     factors_sha256: Mapping[str, str]  # of the raw bytes of U and V
     started_at: datetime
     ended_at: datetime
@@ -49,7 +49,8 @@ def fit_model(
 ) -> FitReference:
     """Train one model of the run and return where its factors lie; a finished fit is found, not repeated.
 
-    An interrupted one goes on from its last checkpoint and ends with the same bytes.
+    An interrupted one goes on from its last checkpoint and ends with the same bytes. Where two attempts train at once
+    (a worker that was given up may still be alive), the fit that is finished first is the fit of the run, for both.
     """
     finished = finished_fit(run, model)
     if finished is not None:
@@ -66,11 +67,10 @@ def fit_model(
         result = fitter.fit(choice.settings, trial=False, checkpoints=checkpoints)
         ended_at = utc_now()
         random_start = fitter.fit_random_start(choice.settings)
-    put_factors(store, prefix, result.factors)
     facts: Json = {"started_at": started_at.isoformat(), "ended_at": ended_at.isoformat()}
+    facts["factors_sha256"] = put_factors(store, prefix, result.factors)
     if random_start is not None:
-        put_factors(store, f"{prefix}/{RANDOM_START}", random_start)
-        facts["random_start_sha256"] = random_start.sha256()
+        facts["random_start_sha256"] = put_factors(store, f"{prefix}/{RANDOM_START}", random_start)
     document = write_once(store, f"{prefix}/fit.json", {**_facts(fitter, choice, result), **facts})
     logger.info("%s trained in %.1f s", model, (ended_at - started_at).total_seconds())
     return _reference(model, prefix, document)
@@ -127,7 +127,6 @@ def _facts(fitter: Fitter, choice: Choice, result: FitResult) -> Json:
     config = fitter.config.model_copy(update=dict(choice.settings))
     return {
         "model": fitter.model,
-        "factors_sha256": result.factors.sha256(),
         "settings": config.model_dump(mode="json"),
         "seed": fitter.run.config.runtime.seed,
         "trials": list(choice.trials),

@@ -4,6 +4,7 @@ import logging
 import threading
 from concurrent.futures import Future, ThreadPoolExecutor
 
+from recsys.cf.evaluation.baselines import require_popularity
 from recsys.config.schema import TrainingConfig
 from recsys.log import bind
 from recsys.pipeline.data_drift import unchanged_since_champion
@@ -41,8 +42,9 @@ def run_nightly(
     if not force and (reason := unchanged_since_champion(run)):
         return skip_run(run, reason)
     bind(run_id=run.run_id, data_version=run.data_version, fingerprint=run.fingerprint[:8])
-    load_dataset(run)  # a damaged version ends the night here, before anything is trained
-    with run.lease():
+    with run.lease():  # before the data are read: from now on no collection takes them
+        # a damaged version, or one without the baseline asked for, ends the night before anything is trained
+        require_popularity(load_dataset(run), config.evaluation.popularity)
         fits, failures = _fit_side_by_side(run, on_progress)
         if not fits:
             return finish_run(run, fits, None, {}, None, failures)

@@ -12,12 +12,13 @@ import numpy as np
 from recsys.cf.data.mappings import MAPPINGS_FILE, write_mappings
 from recsys.cf.data.npz import write_arrays
 from recsys.cf.embeddings.map import item_map_file
+from recsys.pipeline.earlier_attempt import registered_fit
 from recsys.pipeline.fit import FitReference, load_factors
 from recsys.pipeline.item_map import write_map_of
 from recsys.pipeline.lineage import code_facts
 from recsys.pipeline.result import assemble_result
 from recsys.pipeline.run import RunReference, load_dataset
-from recsys.registry.artifact import new_version, split_model_id, stage_model, verify_model
+from recsys.registry.artifact import new_version, split_model_id, stage_model
 from recsys.reporting.model_card import model_document, render_model_card, render_model_report
 from recsys.storage.documents import read_document, to_bytes
 from recsys.storage.scratch import scratch_folder
@@ -38,22 +39,20 @@ class _Parts:
 
 
 def publish_model(run: RunReference, fit: FitReference, evaluation: Json) -> str:
-    """Return the model_id under which this fit is registered as a candidate.
+    """Return the model_id under which this fit is registered: as a candidate, or as failed if it cannot serve.
 
-    A fit that an earlier attempt of the run has registered, and whose files are intact, is found again.
+    A fit that an earlier attempt of the run has registered, and whose files are intact, is found again, see
+    ``registered_fit``.
 
     Args:
         evaluation: the document of ``evaluate_models``.
     """
     store, model = run.open_store(), fit.model
     registry = run.registry()
-    for entry in registry.list(model):
-        intact = entry.run_id == run.run_id and not verify_model(
-            store, entry.model_id, expected_sha256=entry.manifest_sha256
-        )
-        if intact:
-            logger.info("%s is registered already as %s", model, entry.model_id)
-            return entry.model_id
+    known = registered_fit(run, fit)
+    if known is not None:
+        logger.info("%s is registered already as %s", model, known.model_id)
+        return known.model_id
     fit_document = read_document(store, f"{fit.prefix}/fit.json") or {}
     result = assemble_result(run, [fit], evaluation)
     parts = _Parts(model, load_factors(run, fit), fit_document, evaluation["models"][model], result)
@@ -68,14 +67,36 @@ def publish_model(run: RunReference, fit: FitReference, evaluation: Json) -> str
             "code": code_facts(),
         }
         model_id = stage_model(store, model, new_version(), directory, facts=facts)
+    unservable = _unservable(parts.evaluation)
     registry.register(
         model_id,
         model,
         data_version=run.data_version,
         run_id=run.run_id,
         metrics=parts.evaluation["metrics"],
+        status="failed" if unservable else "candidate",
+        reasons=unservable,
     )
-    return model_id
+    return _first_registered(run, fit, model_id)
+
+
+def _first_registered(run: RunReference, fit: FitReference, model_id: str) -> str:
+    """Return the model that counts where another attempt registered the same fit meanwhile: the first one."""
+    registry = run.registry()
+    of_run = [entry for entry in registry.list(fit.model) if entry.run_id == run.run_id]
+    first = registered_fit(run, fit) if len(of_run) > 1 else None
+    if first is None or first.model_id == model_id:
+        return model_id
+    reason = f"another attempt of {run.run_id} registered the same fit as {first.model_id}"
+    registry.archive(model_id, [reason])
+    return first.model_id
+
+
+def _unservable(evaluation: Json) -> list[str]:
+    """Return why serving cannot open a model: no gate lets it pass, and no person shall promote it either."""
+    if evaluation["finite"] and evaluation["score_range"] is not None:
+        return []
+    return [evaluation["score_range_error"]]
 
 
 def artifact_uri(store_uri: str, model_id: str) -> str:

@@ -4,19 +4,18 @@ import getpass
 import os
 import socket
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from enum import Enum
 from functools import reduce
 from typing import Final
 
-from recsys.errors import ChampionChanged, IntegrityError, ModelNotFound, ProtectedModel, RegistryError
+from recsys.errors import ChampionChanged, IntegrityError, ProtectedModel, RegistryError
 from recsys.registry.artifact import delete_files, load_manifest, split_model_id, verify_model
 from recsys.registry.commit import Change, catch_up, commit
 from recsys.registry.documents import parse_utc
 from recsys.registry.gc import GcReport, GcRules, plan_garbage, remove_garbage
 from recsys.registry.log import Event, events_after
-from recsys.registry.lookup import compare_models, find_model
+from recsys.registry.lookup import champion_at, compare_models, find_model
 from recsys.registry.snapshot import advance_snapshot
 from recsys.registry.state import ModelEntry, RegistryState, fold
 from recsys.registry.verify import newest_intact_champion, verify_registry
@@ -62,8 +61,11 @@ class Registry:
         run_id: str,
         metrics: Mapping[str, float],
         status: str = "candidate",
+        reasons: Sequence[str] = (),
     ) -> ModelEntry:
         """Return the entry of a staged model, entering it if it is not there yet.
+
+        ``status`` is candidate, or failed for a model that must never serve, with the reasons.
 
         Raises:
             ModelNotFound: It was not staged: no manifest.
@@ -86,7 +88,7 @@ class Registry:
             known = state.models.get(model_id)
             if known is not None and known.manifest_sha256 != manifest_sha256:
                 raise RegistryError(f"{model_id} is registered already with another manifest; it was changed")
-            return None if known else Change("register", arguments)
+            return None if known else Change("register", arguments, tuple(reasons))
 
         return self._commit(decide).models[model_id]
 
@@ -149,16 +151,25 @@ class Registry:
 
         return self._commit(decide).models[entry.model_id]
 
-    def rollback(self, reason: str) -> ModelEntry:
+    def rollback(self, reason: str, *, expected_champion: str | Unset | None = UNSET) -> ModelEntry:
         """Go back to the newest former champion whose files are intact, and return its entry.
 
         Former champions found damaged on the way are marked failed; the champion so far becomes archived.
 
+        Args:
+            expected_champion: The champion to leave (None: there was none).
+
         Raises:
+            ChampionChanged: Another champion serves by now; one step back from it may be the model to leave.
             RegistryError: No former champion is left, or none is intact.
         """
 
         def decide(state: RegistryState) -> Change:
+            if expected_champion is not UNSET and state.champion != expected_champion:
+                raise ChampionChanged(
+                    f"nothing is rolled back: {expected_champion or 'nobody'} was to be left, but "
+                    f"{state.champion or 'nobody'} serves now; ask again to leave that one, too"
+                )
             target, damaged = newest_intact_champion(self.store, state)
             arguments = {"model_id": target, "from": state.champion, "damaged": damaged}
             return Change("rollback", arguments, (reason,))
@@ -167,7 +178,10 @@ class Registry:
         return state.models[state.champions[-1]]
 
     def archive(self, name: str, reasons: Sequence[str] = ()) -> ModelEntry:
-        """Set a model's status to archived and return its entry. Raises ProtectedModel for the champion."""
+        """Set a model's status to archived and return its entry; a failed one stays failed.
+
+        Raises ProtectedModel for the champion.
+        """
         return self._set_status(name, "archive", "archived", tuple(reasons))
 
     def mark_failed(self, name: str, reasons: Sequence[str]) -> ModelEntry:
@@ -204,17 +218,14 @@ class Registry:
     def gc(
         self, *, keep_versions: int, grace_hours: float, dry_run: bool = True, now: datetime | None = None
     ) -> GcReport:
-        """Return what is no longer needed, and remove it unless ``dry_run``; see ``recsys.registry.gc``."""
+        """Return what is not needed or, unless ``dry_run``, what of it was removed; see ``recsys.registry.gc``."""
         now = now or datetime.now(UTC)
         rules = GcRules(keep_versions=keep_versions, cutoff=now - timedelta(hours=grace_hours), now=now)
         items = plan_garbage(self.store, self.state(), rules)
         if not dry_run:
-            for item in items:
-                if item.kind == "retired":
-                    with suppress(ProtectedModel, ModelNotFound):  # promoted or deleted since the plan
-                        self.delete(item.target, [item.reason])
-            registered = self.state().models  # an orphan may have been registered since the plan was made
-            remove_garbage(self.store, self.state(), [i for i in items if i.target not in registered], rules)
+            items = remove_garbage(
+                self.store, items, rules, newest_state=self.state, delete_model=self.delete
+            )
         return GcReport(dry_run=dry_run, items=tuple(items))
 
     def history(self) -> Sequence[Event]:
@@ -227,13 +238,18 @@ class Registry:
         until = [event.number for event in events if parse_utc(event.time) <= moment]
         return reduce(fold, events[: max(until, default=0)], RegistryState())
 
+    def champion_at(self, moment: datetime) -> str | None:
+        """Return the model that served at ``moment``, by the clocks of who changed it; see ``lookup.champion_at``."""
+        return champion_at(self.store, self.state(), moment)
+
     def _set_status(self, name: str, action: str, status: str, reasons: tuple[str, ...]) -> ModelEntry:
         model_id = self.show(name).model_id
 
         def decide(state: RegistryState) -> Change | None:
             if model_id == state.champion:
                 raise ProtectedModel(f"{model_id} serves now; promote another model or roll back first")
-            if find_model(state, model_id).status == status:
+            # failed is for good: an archived model may be promoted
+            if find_model(state, model_id).status in (status, "failed"):
                 return None
             return Change(action, {"model_id": model_id}, reasons)
 

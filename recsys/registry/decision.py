@@ -11,13 +11,19 @@ from recsys.types import Json
 
 @dataclass(frozen=True)
 class VersusChampion:
-    """Candidate minus champion on the promotion metric, relative to the champion, on the same users."""
+    """Candidate minus champion on the promotion metric, relative to the champion, on the same users.
 
-    relative: float | None  # None where the champion scored 0, so that nothing can be worse
+    Users with a test pair that the champion was trained on are left out: it knows the answer.
+    """
+
+    relative: (
+        float | None
+    )  # None where the champion scored 0, so that nothing can be worse, or nobody is left
     relative_low: float | None
     relative_high: float | None  # None: unbounded
-    n_users: int
+    n_users: int  # of the comparison, without those left out
     smallest_relative: float | None = None  # the smallest difference that so many users show in 80 % of cases
+    n_users_left_out: int = 0  # test users with a test pair in the champion's training data
 
 
 @dataclass(frozen=True)
@@ -45,6 +51,7 @@ class ChampionNumbers:
 
     model_id: str
     factors_sha256: Mapping[str, str] | None = None
+    data_are_older: bool = False  # the data version it was trained on was made before tonight's
 
 
 @dataclass(frozen=True)

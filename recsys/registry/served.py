@@ -14,7 +14,7 @@ from recsys.cf.data.embeddings import ProductEmbeddings
 from recsys.cf.embeddings.map import ItemMap, item_map_file, read_item_map
 from recsys.errors import IntegrityError, RegistryError
 from recsys.exact_scores import exact_scores, row_norms, score_error
-from recsys.types import FloatMatrix, IndexVector, ScoreRange
+from recsys.types import FloatMatrix, IndexVector, Json, ScoreRange
 
 
 @dataclass(frozen=True)
@@ -147,7 +147,7 @@ def open_model(model_id: str, model_type: str, directory: Path) -> ServedModel:
     """Return the model whose verified files are in ``directory``.
 
     Raises:
-        IntegrityError: A file is missing, or the files do not fit each other.
+        IntegrityError: A file is missing, the files do not fit each other, or the model has no score range.
     """
     try:
         mappings = pl.read_parquet(directory / "mappings.parquet")
@@ -165,13 +165,22 @@ def open_model(model_id: str, model_type: str, directory: Path) -> ServedModel:
             seen_indptr=indptr,
             seen_indices=indices,
             item_popularity=np.load(directory / "item_popularity.npy", allow_pickle=False),
-            score_range=ScoreRange.from_json(metadata["score_range"]),
+            score_range=_score_range(model_id, metadata),
             item_map=_item_map(directory / item_map_file(model_type)),
         )
     except (OSError, ValueError, KeyError, TypeError, pl.exceptions.PolarsError) as error:
         raise IntegrityError(f"{model_id} cannot be served, its files are incomplete: {error}") from error
     _check_sizes(model)
     return model
+
+
+def _score_range(model_id: str, metadata: Json) -> ScoreRange:
+    if metadata["score_range"] is None:
+        raise IntegrityError(
+            f"{model_id} cannot be served, it has no score range: its training failed; promote another model or "
+            "roll back"
+        )
+    return ScoreRange.from_json(metadata["score_range"])
 
 
 def _item_map(path: Path) -> ItemMap | None:

@@ -15,7 +15,7 @@ from recsys.reporting.document import (
 )
 from recsys.reporting.markup import Markup, tag
 from recsys.reporting.sections import verdict
-from recsys.reporting.tables import code, metric_rows, pipe_table, plain
+from recsys.reporting.tables import champion_note, code, metric_rows, pipe_table, plain
 from recsys.types import Json
 
 _OF_THE_RUN = ("timings", "overlap_seconds", "peak_memory_bytes", "failures")
@@ -122,11 +122,11 @@ def _sentence(model: Json, metric: str, level: str) -> str:
 
 def _metric_table(own: Json) -> str:
     printed = metric_rows(own)
-    return (
-        pipe_table(list(map(plain, printed[0])), (map(plain, row.values()) for row in printed))
-        if printed
-        else ""
-    )
+    if not printed:
+        return ""
+    told = champion_note(own)
+    table = pipe_table(list(map(plain, printed[0])), (map(plain, row.values()) for row in printed))
+    return f"{table}\n\n{plain(told)}" if told else table
 
 
 def _standing(standing: Json) -> Markup:

@@ -51,6 +51,19 @@ def metric_table(result: Json) -> list[MetricRow]:
     return table
 
 
+def champion_note(result: Json) -> str | None:
+    """Return what is wrong with the champion's metrics: it was trained on test pairs; None where it was not."""
+    before = section(result, "champion_before")
+    n_users, left_out = number(before, "n_users"), number(before, "users_left_out")
+    if not n_users or not left_out:
+        return None
+    return (
+        f"The champion was trained on {formats.count(number(before, 'test_pairs_in_its_training'))} test pairs of "
+        f"{formats.count(left_out)} users ({formats.percent(left_out / n_users)}): its metrics are too high; these "
+        "users are left out where a model is compared with it."
+    )
+
+
 def metric_rows(result: Json) -> list[dict[str, str]]:
     """Return a row for each metric as printed text, for a table artifact: every row has the same keys.
 
@@ -76,6 +89,7 @@ def render_markdown(result: Json) -> str:
     if printed := metric_rows(result):
         parts.append(pipe_table(list(map(plain, printed[0])), (map(plain, row.values()) for row in printed)))
         parts.append(f"Differences to {POPULARITY} carry paired {interval_level(result)} intervals.")
+        parts.append(plain(champion_note(result) or ""))
     for model_id, gates in section(result, "decision", "gates").items():
         body = (
             [

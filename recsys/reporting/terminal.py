@@ -18,7 +18,7 @@ from recsys.reporting.document import (
     section,
     text,
 )
-from recsys.reporting.tables import metric_table
+from recsys.reporting.tables import champion_note, metric_table
 from recsys.types import Json
 
 _COLORS = {"good": "bold green", "warn": "bold yellow", "bad": "bold red", "plain": "bold"}
@@ -78,6 +78,8 @@ def _metrics(result: Json, console: Console) -> None:
     console.print(
         Text(f"Below each value: difference to popularity, {interval_level(result)} interval", style="dim")
     )
+    if told := champion_note(result):
+        console.print(Text(told, style="yellow"))
 
 
 def _score_ranges(result: Json, console: Console) -> None:

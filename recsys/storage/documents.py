@@ -9,6 +9,8 @@ from recsys.errors import IntegrityError, ObjectExists, ObjectNotFound
 from recsys.storage.base import Store, file_sha256
 from recsys.types import Json
 
+_LOOKS = 3  # at a key that another process changes at the same moment
+
 
 def to_bytes(document: Json) -> bytes:
     """Return the canonical bytes of a JSON document: sorted keys, indented, UTF-8, NaN refused."""
@@ -64,12 +66,19 @@ def put_deterministic(store: Store, key: str, data: bytes) -> str:
 
 
 def put_file_deterministic(store: Store, key: str, path: Path) -> str:
-    """Create an object from a file as ``put_deterministic`` does from bytes, streaming; return its SHA-256."""
-    try:
-        return store.put_file(key, path)
-    except ObjectExists:
-        sha256 = file_sha256(path)
-        if store.sha256(key) != sha256:
-            store.delete(key)
-            store.put_file(key, path)
-        return sha256
+    """Create an object from a file as ``put_deterministic`` does from bytes, streaming; return its SHA-256.
+
+    Another process may write or delete it at the same moment; the file of one of both is there in the end.
+    """
+    for _ in range(_LOOKS):
+        try:
+            return store.put_file(key, path)
+        except ObjectExists:
+            sha256 = file_sha256(path)
+        try:
+            if store.sha256(key) == sha256:
+                return sha256
+        except ObjectNotFound:  # deleted since
+            continue
+        store.delete(key)
+    return store.put_file(key, path)

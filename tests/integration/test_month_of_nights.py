@@ -145,7 +145,12 @@ def test_the_history_tells_who_came_who_went_and_why(month):
     for name in ("als", "bpr"):
         reasons = archived[ids(results[SHUFFLED_NIGHT])[name]]
         assert any("against popularity" in reason for reason in reasons)
-    assert "factors hold NaN or infinities" in archived[ids(results[DIVERGED_NIGHT])["als"]]
+    failed = {
+        event.arguments["model_id"]: event.reasons
+        for event in events
+        if event.action == "register" and event.arguments["status"] == "failed"
+    }
+    assert failed == {ids(results[DIVERGED_NIGHT])["als"]: ("the factors are no usable numbers",)}
     assert all(event.reasons for event in events if event.action in ("promote", "archive"))
 
 

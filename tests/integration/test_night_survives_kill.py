@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+from killed_night import dying_command
 
 from recsys.cf.data.demo import write_demo_shop
 from recsys.registry.catalogue import Registry
@@ -24,8 +25,11 @@ SETTINGS = [
 
 
 def recsys(*arguments):
-    command = [sys.executable, "-c", "from recsys.cli.main import run; run()", *map(str, arguments)]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    return start([sys.executable, "-c", "from recsys.cli.main import run; run()", *map(str, arguments)])
+
+
+def start(command, **environment):
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), **environment}
     return subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment, text=True
     )
@@ -94,6 +98,28 @@ def test_killed_night_ends_with_the_same_champion(raw, undisturbed, tmp_path, wa
     if undisturbed["decision"]["promote"]:
         assert state.champion == result["decision"]["model_id"]
     assert visible_findings(store) == []
+
+
+@pytest.mark.parametrize("program", ["run", "flow"])
+def test_a_night_killed_after_its_promotion_ends_with_the_same_champion(raw, undisturbed, tmp_path, program):
+    store, own = prepared_store(raw, tmp_path / "store"), {"RECSYS_STATE": str(tmp_path / "state")}
+    arguments = ["--store", str(store), "--output", str(tmp_path / "out"), "--json", *SETTINGS]
+    process = start(dying_command(program, *arguments), **own)
+    _, err = process.communicate(timeout=240)
+    assert process.returncode == -signal.SIGKILL, err
+    state = Registry(LocalStore(store)).state()
+    assert state.champion is not None
+    assert not list(store.glob("runs/*/result.json"))
+    assert visible_findings(store) == []
+
+    again = [sys.executable, "-m", "flows.train_cf"] if program == "flow" else None
+    result = finish(start([*again, *arguments], **own) if again else recsys("run", *arguments))
+    assert hashes(result) == hashes(undisturbed)
+    assert result["decision"]["promote"]
+    assert result["decision"]["champion"] == state.champion
+    assert result["decision"]["champion"].split("_")[0] == undisturbed["decision"]["champion"].split("_")[0]
+    after = Registry(LocalStore(store)).state()
+    assert (after.champions, len(after.models)) == (state.champions, 2)
 
 
 def test_rerun_of_a_finished_night_changes_nothing(raw, tmp_path):

@@ -60,3 +60,44 @@ def test_a_checkpoint_that_numpy_wrote_is_read(tmp_path):
     assert loaded.state == {"note": 1}
     assert loaded.arrays["user_factors"].flags.aligned
     assert np.array_equal(loaded.arrays["user_factors"], np.arange(6))
+
+
+class Watched(MemoryStore):
+    """A store in which another attempt acts just before a file is read, or just after one was found in the way."""
+
+    def __init__(self):
+        super().__init__()
+        self.meanwhile = []
+
+    def get_file(self, key, path):
+        if self.meanwhile:
+            self.meanwhile.pop()()
+        return super().get_file(key, path)
+
+    def sha256(self, key):
+        if self.meanwhile:
+            self.meanwhile.pop()()
+        return super().sha256(key)
+
+
+def test_one_that_another_attempt_replaces_while_it_is_read_is_looked_for_again():
+    store = Watched()
+    StoreCheckpoints(store, PREFIX).save(checkpoint(5))
+    store.meanwhile = [lambda: StoreCheckpoints(store, PREFIX).save(checkpoint(10))]
+    assert StoreCheckpoints(store, PREFIX).load().iteration == 10
+
+
+def test_none_that_is_left_is_none():
+    store = Watched()
+    StoreCheckpoints(store, PREFIX).save(checkpoint(5))
+    store.meanwhile = [lambda: store.delete(f"{PREFIX}/000005.npz")]
+    assert StoreCheckpoints(store, PREFIX).load() is None
+
+
+def test_one_that_another_attempt_deletes_while_it_is_saved_again_is_saved():
+    store = Watched()
+    StoreCheckpoints(store, PREFIX).save(checkpoint(5))
+    store.meanwhile = [lambda: StoreCheckpoints(store, PREFIX).save(checkpoint(10))]
+    StoreCheckpoints(store, PREFIX).save(checkpoint(5))
+    assert [info.key for info in store.list(PREFIX)] == [f"{PREFIX}/{n:06d}.npz" for n in (5, 10)]
+    assert StoreCheckpoints(store, PREFIX).load().iteration == 10

@@ -7,10 +7,12 @@ from sample_models import write_model
 
 from recsys.cf.data.demo import write_demo_shop
 from recsys.cf.data.prepare import prepare
+from recsys.cf.data.version import list_versions
 from recsys.config.load import load_config
 from recsys.config.schema import DataConfig
+from recsys.pipeline import data_drift
 from recsys.pipeline.data_drift import drift_since_last, unchanged_since_champion
-from recsys.pipeline.data_needed import needed_data_versions
+from recsys.pipeline.data_needed import is_needed, needed_data_versions
 from recsys.pipeline.decide import skip_run
 from recsys.pipeline.nightly import run_nightly
 from recsys.pipeline.run import finished_result, open_run
@@ -90,13 +92,55 @@ def test_a_champion_whose_data_are_gone_is_no_obstacle(nights, tmp_path):
     assert unchanged_since_champion(open_run(store.uri, GATED, data_version=versions[0])) is None
 
 
+def damage(store, version):
+    """Spoil a small file of a data version; its manifest tells."""
+    (store.root / "data" / "versions" / version / "user_metadata.parquet").write_bytes(b"x")
+
+
+def test_a_champion_whose_data_are_damaged_is_no_obstacle(nights, tmp_path, caplog):
+    store, versions = nights
+    crown(store, tmp_path, versions[0])
+    damage(store, versions[0])
+    assert unchanged_since_champion(open_run(store.uri, GATED, data_version=versions[1])) is None
+    assert f"{versions[0]} of the champion" in caplog.text
+    assert "user_metadata.parquet" in caplog.text
+
+
+def test_a_damaged_version_before_costs_the_night_its_drift_and_nothing_else(nights, caplog):
+    store, versions = nights
+    damage(store, versions[0])
+    settings = ["runtime.models=[als]", "als.preset=default", "als.factors=8", "als.iterations=1"]
+    result = run_nightly(store.uri, load_config(None, settings), data_version=versions[1])
+    assert result["data"]["drift"] is None
+    assert Registry(store).show(result["models"]["als"]["model_id"]).run_id == result["run_id"]
+    assert finished_result(open_run(store.uri, load_config(None, settings), data_version=versions[1]))
+    assert "the change of the data is not told" in caplog.text
+    assert "user_metadata.parquet" in caplog.text
+
+
+def test_a_version_that_is_collected_meanwhile_costs_the_drift_alone(nights, monkeypatch):
+    store, versions = nights
+
+    def listed_then_collected(of):
+        found = list_versions(of)
+        (store.root / "data" / "versions" / versions[0] / "manifest.json").unlink()
+        return found
+
+    monkeypatch.setattr(data_drift, "list_versions", listed_then_collected)
+    assert drift_since_last(open_run(store.uri, GATED, data_version=versions[1])) is None
+
+
 def test_data_of_champions_and_running_nights_are_needed(nights, tmp_path):
     store, versions = nights
     crown(store, tmp_path, versions[0])
     run = open_run(store.uri, GATED, data_version=versions[1])
     with running(store, run.run_id):
-        assert needed_data_versions(store, datetime.now(UTC)) == {versions[0], versions[1]}
-    assert needed_data_versions(store, datetime.now(UTC)) == {versions[0]}
+        now = datetime.now(UTC)
+        assert needed_data_versions(store, now) == {versions[0], versions[1]}
+        assert [is_needed(store, version, now) for version in versions] == [True, True, False]
+    now = datetime.now(UTC)
+    assert needed_data_versions(store, now) == {versions[0]}
+    assert [is_needed(store, version, now) for version in versions] == [True, False, False]
 
 
 def test_skipping_is_written_down(nights, tmp_path):

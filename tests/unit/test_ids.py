@@ -7,7 +7,7 @@ import pytest
 from recsys.cf.data.dataset import IdMappings, Ids, InteractionDataset, UserItemSets, id_column, positions
 from recsys.cf.evaluation.champion import align_rows
 from recsys.cf.models import als_confidence
-from recsys.pipeline.contender import _n_leaked_pairs
+from recsys.pipeline.contender import _leaked_pairs
 
 NAMES = ("an", "bé", "\uffff", "\U0001f600")
 
@@ -51,7 +51,7 @@ def test_rows_follow_their_ids_in_blocks(monkeypatch):
 
 
 @pytest.mark.parametrize("entries", [1, 7, 1 << 20])
-def test_test_pairs_of_a_models_training_are_counted_in_blocks(monkeypatch, entries):
+def test_test_pairs_of_a_models_training_are_found_in_blocks(monkeypatch, entries):
     random = np.random.default_rng(entries)
     n_users, n_items = 40, 25
     trained = random.random((n_users, n_items)) < 0.3
@@ -66,7 +66,8 @@ def test_test_pairs_of_a_models_training_are_counted_in_blocks(monkeypatch, entr
     object.__setattr__(data, "test_interactions", test)
     blocks = als_confidence.row_blocks
     monkeypatch.setattr("recsys.pipeline.contender.row_blocks", lambda indptr: blocks(indptr, entries))
-    expected = sum(
+    expected = [
         u + 20 < n_users and i + 10 < n_items and bool(trained[u + 20, i + 10]) for u, i in test.iter_rows()
-    )
-    assert _n_leaked_pairs(sets, theirs, data) == expected > 5
+    ]
+    assert _leaked_pairs(sets, theirs, data).tolist() == expected
+    assert sum(expected) > 5

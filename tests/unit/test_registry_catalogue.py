@@ -147,6 +147,25 @@ def test_rollback_walks_back_and_never_forward_again(registry: Registry, model_d
     assert registry.show("champion").model_id == first
 
 
+def test_a_rollback_leaves_only_the_model_it_was_asked_to_leave(registry: Registry, model_dir: Path) -> None:
+    """A night promotes between the request and the rollback: going back would bring the bad model back."""
+    _, bad, better = promoted(registry, model_dir, 3)
+    with pytest.raises(ChampionChanged, match=f"{bad} was to be left, but {better} serves now"):
+        registry.rollback("complaints", expected_champion=bad)
+    assert registry.show("champion").model_id == better
+    assert registry.rollback("it is as bad", expected_champion=better).model_id == bad
+
+
+def test_champion_at_tells_who_served_then(registry: Registry, model_dir: Path) -> None:
+    first, second, third = promoted(registry, model_dir, 3)
+    registry.rollback("complaints")
+    publish(registry, model_dir)
+    times = [parse_utc(event.time) for event in registry.history()]
+    for moment in (times[0] - timedelta(seconds=1), *times, times[-1] + timedelta(days=1)):
+        assert registry.champion_at(moment) == registry.state_at(moment).champion
+    assert [registry.champion_at(moment) for moment in times[3:7]] == [first, second, third, second]
+
+
 def test_rollback_passes_over_damaged_and_deleted_champions(
     registry: Registry, store: MemoryStore, model_dir: Path
 ) -> None:
@@ -166,6 +185,18 @@ def test_a_failed_model_is_neither_promoted_nor_rolled_back_to(registry: Registr
         registry.promote(second, reasons=[])
     assert registry.rollback("bad").model_id == first
     assert statuses(registry)[third] == "archived"
+
+
+def test_a_failed_model_stays_failed_when_it_is_archived(registry: Registry, model_dir: Path) -> None:
+    model_id = stage_model(registry.store, "als", new_version(), model_dir, facts={})
+    registry.register(
+        model_id, "als", data_version="v", run_id="r", metrics={}, status="failed", reasons=["NaN"]
+    )
+    assert registry.archive(model_id, ["refused"]).status == "failed"
+    with pytest.raises(RegistryError, match="marked failed"):
+        registry.promote(model_id, reasons=[])
+    ((action, reasons),) = [(event.action, event.reasons) for event in registry.history()]
+    assert (action, reasons) == ("register", ("NaN",))
 
 
 def test_aliases_are_protected(registry: Registry, model_dir: Path) -> None:

@@ -227,3 +227,11 @@ def test_a_model_that_is_staged_but_not_registered_is_not_served(
     staged = stage_model(store, "als", new_version(), tmp_path / "als", facts={})
     with pytest.raises(ModelNotFound):
         load_model(store, staged, cache_dir=cache_dir)
+
+
+def test_a_model_without_a_score_range_says_so(registry: Registry, tmp_path: Path, cache_dir: Path) -> None:
+    folder = write_model(tmp_path / "als")
+    (folder / "als_metadata.json").write_text('{"score_range": null}')
+    model_id = publish(registry, folder)
+    with pytest.raises(IntegrityError, match=f"{model_id} cannot be served, it has no score range"):
+        load_model(registry.store, model_id, cache_dir=cache_dir)

@@ -1,5 +1,6 @@
 """Split interactions become the arrays that training reads: matrices, positives, hard negatives, popularity."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -14,6 +15,8 @@ from recsys.types import IndexVector, Json, index_type
 
 # Users treated at once where something is made for each of them and each item of the pool.
 _USER_BLOCK = 100_000
+# Share of the items below which a product file is taken to be written with other ids.
+PRODUCT_COVERAGE_WARNING = 0.5
 INTERACTION_COLUMNS = (
     "user_id", "item_id", "user_idx", "item_idx", "rating", "comment_quality", "confidence", "is_positive",
     "is_hard_negative", "is_trainable_user", "timestamp", "split",
@@ -213,6 +216,23 @@ def _user_metadata(interactions: pl.DataFrame) -> pl.DataFrame:
         pl.col("is_positive").sum().cast(pl.Int32).alias("positives"),
         pl.col("is_trainable_user").first().alias("is_trainable"),
     )
+
+
+def product_warnings(items: pl.DataFrame, item_ids: Sequence[str]) -> list[str]:
+    """Return a sentence when the product files name so few of the items that their ids are others.
+
+    Args:
+        items: what ``read_items`` returns.
+        item_ids: of the data version.
+    """
+    n_found = int(items["item_id"].is_in(list(item_ids)).sum())
+    if n_found >= PRODUCT_COVERAGE_WARNING * len(item_ids):
+        return []
+    theirs = f"products like {items['item_id'][0]!r}" if items.height else "they hold no product"
+    return [
+        f"the product files name {n_found} of {len(item_ids)} items, the others have no title and no number sold: "
+        f"items are named like {item_ids[0]!r}, {theirs}; a spreadsheet may have taken away leading zeros"
+    ]
 
 
 def summary_counts(dataset: InteractionDataset) -> Json:

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from recsys.cf.data.append import open_base
-from recsys.cf.data.build import DatasetBuilder, summary_counts
+from recsys.cf.data.build import DatasetBuilder, product_warnings, summary_counts
 from recsys.cf.data.content import content_hash, describe_sources, relevant_settings
 from recsys.cf.data.embeddings import (
     coverage_warnings,
@@ -186,6 +186,8 @@ def _make(
     parts.remove()
     dataset = builder.finish(item_rows, config, content_hash=manifest.content_hash)
     stats = data_stats(dataset, facts, funnel, config.split_unit)
+    if item_rows is not None:
+        stats["warnings"] += product_warnings(item_rows, dataset.mappings.item_ids)
     if inputs.embeddings:
         vectors = read_product_embeddings(inputs.embeddings[0].path)
         stats["warnings"] += coverage_warnings(vectors, dataset.mappings.item_ids)

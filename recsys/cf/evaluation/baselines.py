@@ -15,6 +15,17 @@ from recsys.rng import derive_seed
 from recsys.types import FloatMatrix
 
 
+def require_popularity(
+    dataset: InteractionDataset, by: Literal["train_counts", "num_sold_time", "recent"]
+) -> None:
+    """Raise ConfigError when the popularity asked for is ``num_sold_time`` and no item has it."""
+    if by == "num_sold_time" and dataset.items["num_sold_time"].is_null().all():
+        raise ConfigError(
+            f"evaluation.popularity: num_sold_time is asked for, but data version {dataset.version} has "
+            "none; prepare it with a product file that has that column, or use train_counts"
+        )
+
+
 def popularity_scorer(
     dataset: InteractionDataset, by: Literal["train_counts", "num_sold_time"]
 ) -> ItemScorer:
@@ -31,14 +42,10 @@ def popularity_scorer(
     Raises:
         ConfigError: ``num_sold_time`` is asked for and no item has it.
     """
+    require_popularity(dataset, by)
     counts = dataset.item_train_counts.astype(np.float64)
     if by == "num_sold_time":
         sold = dataset.items.sort("item_idx")["num_sold_time"]
-        if sold.null_count() == len(sold):
-            raise ConfigError(
-                f"evaluation.popularity: num_sold_time is asked for, but data version {dataset.version} has "
-                "none; prepare it with a product file that has that column, or use train_counts"
-            )
         counts = sold.cast(float).fill_null(-np.inf).to_numpy()
     return ItemScorer(_dense_ranks(counts))
 

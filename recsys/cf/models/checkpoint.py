@@ -9,13 +9,14 @@ from numpy.typing import NDArray
 
 from recsys.cf.data.npz import read_checked_arrays, write_arrays
 from recsys.cf.models.base import Checkpoint
-from recsys.errors import DataError
+from recsys.errors import DataError, ObjectNotFound
 from recsys.storage.base import Store
 from recsys.storage.documents import put_file_deterministic
 from recsys.storage.files import translated_errors
 from recsys.storage.scratch import scratch_folder
 
 _STATE, _IDENTITY = "state", "fit_identity"
+_LOOKS = 3  # at a listing from which another attempt deletes
 logger = logging.getLogger(__name__)
 
 
@@ -51,8 +52,18 @@ class StoreCheckpoints:
     def load(self) -> Checkpoint | None:
         """Return the newest checkpoint of this fit; damaged ones and those of another fit are passed over.
 
+        One that another attempt of the fit replaced between listing and reading is looked for again.
+
         Its arrays are read-only views of a mapped file: whoever changes them takes a copy.
         """
+        for _ in range(_LOOKS):
+            try:
+                return self._newest()
+            except ObjectNotFound as error:
+                logger.info("a checkpoint was replaced while it was read: %s", error)
+        return None
+
+    def _newest(self) -> Checkpoint | None:
         for info in reversed(list(self._store.list(f"{self._prefix}/"))):
             try:
                 arrays = self._arrays(info.key)

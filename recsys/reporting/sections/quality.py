@@ -17,7 +17,7 @@ from recsys.reporting.document import (
 )
 from recsys.reporting.markup import Markup, pair, panel, table, tag
 from recsys.reporting.plots import Bar, bars, interval_plot
-from recsys.reporting.tables import MetricRow, metric_table
+from recsys.reporting.tables import MetricRow, champion_note, metric_table
 from recsys.types import Json
 
 _STRATA = {"user_activity": "By interactions of the user", "item_popularity": "By popularity of the item"}
@@ -29,14 +29,16 @@ def metrics(result: Json) -> Markup | None:
     if not measured:
         return None
     names = list(measured[0].values)
-    users = number(section(result, "data"), "test_users")
+    users, told = number(section(result, "data"), "test_users"), champion_note(result)
     note = (
         f"Under each model its difference to {POPULARITY} with the paired {interval_level(result)} interval"
     )
     return panel(
         "Metrics on the test split",
         table("Metrics", ["", *map(label, names)], [_metric_cells(row, names) for row in measured]),
-        note=f"{note}; {formats.count(users)} test users." if users else f"{note}.",
+        note=" ".join(
+            filter(None, [f"{note}; {formats.count(users)} test users." if users else f"{note}.", told])
+        ),
     )
 
 
@@ -63,7 +65,10 @@ def comparisons(result: Json) -> Markup | None:
 
 
 def versus_champion(result: Json) -> Markup | None:
-    """Return each model's relative difference to the champion, over all users and over those it knows."""
+    """Return each model's relative difference to the champion, over all users and over those it knows.
+
+    Users whose test pairs it was trained on are in neither.
+    """
     before, metric, body = section(result, "champion_before"), headline_metric(result), []
     for name in models(result):
         on_all = section(before, "versus", name)
@@ -72,18 +77,21 @@ def versus_champion(result: Json) -> Markup | None:
             body.append([f"{label(name)} − champion", _relative(on_all), _relative(on_common)])
     if not body:
         return None
-    sizes = (number(before, key) for key in ("n_users", "common_users"))
-    head = [
-        "",
-        *(f"{name} ({formats.count(n)})" for name, n in zip(("All users", "Known"), sizes, strict=True)),
-    ]
+    n_users, left_out = number(before, "n_users"), number(before, "users_left_out") or 0
+    known = number(section(before, "common"), "n_users")
+    if known is None:
+        known = 0 if left_out else number(before, "common_users")
+    n_compared = None if n_users is None else n_users - left_out
+    head = ["", f"All {'others' if left_out else 'users'} ({formats.count(n_compared)})"]
+    head.append(f"Known ({formats.count(known)})")
     leaked = number(before, "test_pairs_in_its_training")
-    told = f" It was trained on {formats.count(leaked)} of tonight's test pairs." if leaked else ""
+    told = f" It was trained on {formats.count(leaked)} of tonight's test pairs" if leaked else ""
+    told += f"; their {formats.count(left_out)} users are left out" if told and left_out else ""
     return panel(
         "Against the champion",
         table("Against the champion", head, body),
         note=f"{metric}, relative, with {interval_level(result)} intervals. Users the champion does not know "
-        f"are served by {POPULARITY}, as in the shop.{told}",
+        f"are served by {POPULARITY}, as in the shop.{told and told + '.'}",
     )
 
 
