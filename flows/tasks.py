@@ -14,6 +14,7 @@ from prefect.tasks import Task, exponential_backoff
 
 from flows.events import emit_champion_changed
 from flows.progress import TrainingProgress
+from recsys.cf.evaluation.baselines import require_popularity
 from recsys.config.load import load_config
 from recsys.config.schema import RuntimeConfig
 from recsys.errors import RecsysError
@@ -77,10 +78,11 @@ def open_run_task(
     overrides: Sequence[str],
     force: bool,
     output: str | None,
+    stamp: str,
 ) -> tuple[RunReference, Json | None]:
     """Pin data version and configuration; return the run, and its result if it ended well before."""
     config = load_config(Path(config_path) if config_path else None, overrides)
-    run = open_run(store_uri, config, data_version=data_version, force=force, output=output)
+    run = open_run(store_uri, config, data_version=data_version, force=force, stamp=stamp, output=output)
     finished = finished_result(run)
     return run, reuse_result(run, finished) if finished else None
 
@@ -94,12 +96,13 @@ def skip_unchanged_task(run: RunReference) -> Json | None:
 
 @task(name="hold run", timeout_seconds=_LIMIT_SECONDS, **STAGE)
 def hold_run_task(held: ExitStack, run: RunReference) -> None:
-    """Read and verify the data, then take the lease that keeps garbage collection away from the run.
+    """Take the lease that keeps garbage collection away from the run and its data, then read and verify these.
 
-    Damaged data end the night here, before anything is trained; ``held`` gives the lease back.
+    Damaged data, or data without the baseline asked for, end the night here, before anything is trained; ``held``
+    gives the lease back.
     """
-    load_dataset(run)
     held.enter_context(run.lease())
+    require_popularity(load_dataset(run), run.config.evaluation.popularity)
 
 
 # Prefect cannot interrupt a worker thread, so a training keeps runtime.timeout_minutes by itself.

@@ -141,7 +141,7 @@ def gc_command(
     cutoff = now - timedelta(hours=settings.registry.grace_hours)
     old = plan_set_retention(opened, keep_sets=settings.recommend.keep_sets, cutoff=cutoff, now=now)
     if apply:
-        remove_sets(opened, old)
+        old = remove_sets(opened, old, cutoff=cutoff, now=now)
     if as_json:
         emit(
             {

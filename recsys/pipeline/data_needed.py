@@ -9,13 +9,23 @@ from recsys.storage.base import Store
 
 
 def needed_data_versions(store: Store, now: datetime) -> set[str]:
-    """Return the versions of champion, previous champion and running nights.
-
-    A run's id begins with the hash of its data version, see ``open_run``.
-    """
-    state = Registry(store).state()
-    needed = {state.models[model_id].data_version for model_id in state.aliased if model_id in state.models}
-    hashes = {run_id.split("_")[1] for run_id in running_since(store, now) if run_id.count("_") >= 2}
-    return needed | {
+    """Return the versions of champion, previous champion and running nights."""
+    hashes = _running_hashes(store, now)
+    return _served_versions(store) | {
         summary.version for summary in list_versions(store) if summary.content_hash[:12] in hashes
     }
+
+
+def is_needed(store: Store, version: str, now: datetime) -> bool:
+    """Return whether the version with this id is one of them; reads no manifest."""
+    return version in _served_versions(store) or version.rsplit("_", 1)[-1] in _running_hashes(store, now)
+
+
+def _served_versions(store: Store) -> set[str]:
+    state = Registry(store).state()
+    return {state.models[model_id].data_version for model_id in state.aliased if model_id in state.models}
+
+
+def _running_hashes(store: Store, now: datetime) -> set[str]:
+    """Return the first 12 digits of the content hash of what nights and studies read, of which their ids tell."""
+    return {run_id.split("_")[1] for run_id in running_since(store, now) if run_id.count("_") >= 2}

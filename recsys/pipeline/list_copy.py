@@ -37,10 +37,18 @@ def copy_set(lists: ListSet, result: Json, output: Path) -> None:
     Of what lies there only files of the same names are replaced, and those that an earlier copy's manifest names
     removed.
 
+    A lease is held meanwhile, for sets that retention would remove.
+
     Raises:
         IntegrityError: A file in the store is not what the manifest says.
         ConfigError: See ``check_output``.
     """
+    with lists.lease():
+        _copy_set(lists, output)
+    result["local_copy"] = str(output)
+
+
+def _copy_set(lists: ListSet, output: Path) -> None:
     manifest = read_set(lists.open_store(), lists.prefix) or {"files": []}
     names = [entry["name"] for entry in manifest["files"]]
     earlier = _copied_names(output)
@@ -57,7 +65,6 @@ def copy_set(lists: ListSet, result: Json, output: Path) -> None:
             (output / name).unlink(missing_ok=True)
     except OSError as error:
         raise _refusal(output, str(error)) from error
-    result["local_copy"] = str(output)
 
 
 def _fetch(lists: ListSet, manifest: Json, directory: Path) -> None:

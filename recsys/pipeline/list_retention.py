@@ -1,16 +1,20 @@
 """Which sets of recommendations are there, and which may go: all but the newest, the latest and the young."""
 
+import logging
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from recsys.errors import IntegrityError
-from recsys.pipeline.list_set import LATEST_KEY, MANIFEST, SETS_PREFIX, read_set
-from recsys.registry.lease import running_since
+from recsys.pipeline.list_set import LATEST_KEY, MANIFEST, SETS_PREFIX, is_set_id, read_set
+from recsys.registry.lease import is_running, running_since
 from recsys.storage.base import ObjectInfo, Store
 from recsys.storage.documents import read_document, to_bytes
+from recsys.storage.removal import remove_unused
 from recsys.types import Json
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -40,7 +44,7 @@ def list_sets(store: Store) -> list[StoredSet]:
     objects: dict[str, list[ObjectInfo]] = defaultdict(list)
     for info in store.list(SETS_PREFIX):
         parts = info.key.removeprefix(SETS_PREFIX).split("/")
-        if len(parts) == 3:
+        if len(parts) == 3 and is_set_id(parts[1]):  # other things are not ours
             objects[f"{SETS_PREFIX}{parts[0]}/{parts[1]}"].append(info)
     latest = _latest_prefix(store)
     found = [_stored(store, prefix, infos, latest) for prefix, infos in objects.items()]
@@ -71,14 +75,31 @@ def plan_set_retention(store: Store, *, keep_sets: int, cutoff: datetime, now: d
     return old[::-1]
 
 
-def remove_sets(store: Store, sets: Sequence[OldSet]) -> None:
-    """Remove them, the manifest first: from then on the set does not exist. What became the latest stays."""
-    for old in sets:
-        if old.prefix == _latest_prefix(store):
-            continue
-        store.delete(f"{old.prefix}/{MANIFEST}")
-        for info in list(store.list(f"{old.prefix}/")):
-            store.delete(info.key)
+def remove_sets(store: Store, sets: Sequence[OldSet], *, cutoff: datetime, now: datetime) -> list[OldSet]:
+    """Remove them and return those that went: what became the latest, or is worked at, meanwhile stays.
+
+    The manifest goes first: from then on the set does not exist. Both are asked before each object goes;
+    ``recsys.storage.removal`` says what remains possible. Whoever makes or finds a set holds its lease before the
+    first look, makes again what is missing and looks at all files before it writes a manifest.
+
+    Args:
+        cutoff: A set of which anything was written at or after it stays. now: as in ``plan_set_retention``.
+    """
+    return [old for old in sets if _removed(store, old.prefix, cutoff, now)]
+
+
+def _removed(store: Store, prefix: str, cutoff: datetime, now: datetime) -> bool:
+    objects, set_id = list(store.list(f"{prefix}/")), prefix.rsplit("/", 1)[1]
+    young = any(info.modified_at >= cutoff for info in objects)
+    gone = not young and remove_unused(
+        store,
+        objects,
+        lambda: is_running(store, set_id, now) or _latest_prefix(store) == prefix,
+        manifest=f"{prefix}/{MANIFEST}",
+    )
+    if not gone:
+        logger.info("%s stays: somebody uses it by now", prefix)
+    return gone
 
 
 def _stored(store: Store, prefix: str, infos: Sequence[ObjectInfo], latest: str | None) -> StoredSet:

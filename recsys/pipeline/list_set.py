@@ -9,6 +9,7 @@ recommendations/latest.json                                   the newest set tha
 import hashlib
 import json
 import logging
+import re
 from contextlib import AbstractContextManager
 
 from pydantic import BaseModel, ConfigDict
@@ -27,6 +28,7 @@ SCHEMA_VERSION = 1
 SETS_PREFIX = "recommendations/"
 LATEST_KEY = f"{SETS_PREFIX}latest.json"
 MANIFEST = "manifest.json"
+_SET_ID = re.compile(r"l_[0-9a-f]{16}")
 _CHAMPION = "champion"
 _HNSW_SETTINGS = ("hnsw_m", "hnsw_ef_construction", "hnsw_ef_search", "recall_users")
 logger = logging.getLogger(__name__)
@@ -70,7 +72,7 @@ class ListSet(BaseModel):
         return open_list_model(self.store_uri, self.model_id, self.manifest_sha256)
 
     def lease(self) -> AbstractContextManager[None]:
-        """Return a context in which retention leaves the unfinished set alone."""
+        """Return a context in which retention leaves the set alone, whatever of it is there."""
         return running(self.open_store(), self.set_id)
 
 
@@ -115,6 +117,11 @@ def list_settings(config: TrainingConfig) -> Json:
     return settings
 
 
+def is_set_id(name: str) -> bool:
+    """Return whether ``name`` looks like the id of a set."""
+    return bool(_SET_ID.fullmatch(name))
+
+
 def part_name(part: int) -> str:
     """Return the name of a file without its ending."""
     return f"part-{part:05d}"
@@ -138,6 +145,16 @@ def set_findings(store: Store, prefix: str, manifest: Json) -> list[str]:
         if sha256 != entry["sha256"]:
             findings.append(f"{key} is damaged: SHA-256 {sha256}, manifest {entry['sha256']}")
     return findings
+
+
+def missing_files(store: Store, prefix: str, manifest: Json) -> list[str]:
+    """Return the names of files that are not there or have another size, by one listing; reads none."""
+    sizes = {info.key: info.n_bytes for info in store.list(f"{prefix}/")}
+    return [
+        entry["name"]
+        for entry in manifest["files"]
+        if sizes.get(f"{prefix}/{entry['name']}") != entry["n_bytes"]
+    ]
 
 
 def write_manifest(lists: ListSet, manifest: Json) -> None:

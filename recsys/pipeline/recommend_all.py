@@ -11,7 +11,7 @@ from recsys.cf.models.threads import use_compiled_threads
 from recsys.cf.scoring.hnsw import recall
 from recsys.config.schema import TrainingConfig
 from recsys.config.settings import available_threads
-from recsys.errors import RecallTooLow
+from recsys.errors import ObjectNotFound, RecallTooLow
 from recsys.pipeline.list_copy import check_output, copy_set
 from recsys.pipeline.list_model import ListModel
 from recsys.pipeline.list_parts import COLUMNS, UsersDone, compute_lists, finished_part, write_part
@@ -19,6 +19,7 @@ from recsys.pipeline.list_set import (
     SCHEMA_VERSION,
     ListSet,
     list_settings,
+    missing_files,
     open_set,
     point_to,
     read_set,
@@ -76,18 +77,20 @@ def finished_set(lists: ListSet) -> Json | None:
     """Return the result of a set that was published before ("reused": true), None where there is none.
 
     None, too, for a published set whose files are damaged. Its manifest stays while they are made again, so that
-    latest.json never names a set that is not there.
+    latest.json never names a set that is not there. A lease is held from before the first look until latest.json
+    names the set, so that retention removes it before, and it is not found, or not at all.
     """
     store = lists.open_store()
-    manifest = read_set(store, lists.prefix)
-    if manifest is None:
-        return None
-    findings = set_findings(store, lists.prefix, manifest)
-    if findings:
-        logger.warning("%s is damaged and made again: %s", lists.prefix, "; ".join(findings))
-        return None
-    if lists.of_champion:
-        point_to(lists, manifest)
+    with lists.lease():
+        manifest = read_set(store, lists.prefix)
+        if manifest is None:
+            return None
+        findings = set_findings(store, lists.prefix, manifest)
+        if findings:
+            logger.warning("%s is damaged and made again: %s", lists.prefix, "; ".join(findings))
+            return None
+        if lists.of_champion:
+            point_to(lists, manifest)
     return {**_result(lists, manifest), "reused": True, "seconds": 0.0, "users_per_second": None}
 
 
@@ -141,15 +144,39 @@ def write_lists(lists: ListSet, on_users: UsersDone = lambda _: None) -> tuple[l
 def publish_lists(lists: ListSet, entries: Sequence[Json], measured_recall: Json | None) -> Json:
     """Write the manifest, which makes the set visible, and return the result.
 
+    Files that went since they were written, by a retention that began before this attempt took its lease, are made
+    again first.
+
     Returns:
         {"set_id", "prefix", "store", "model_id", "data_version", "settings", "engine", "n_users", "n_items",
         "n_short": lists with fewer than k items, "n_files", "n_bytes", "recall", "reused"}.
 
     Raises:
         IntegrityError: Other lists were published under this id.
+        ObjectNotFound: Files went again while they were made again.
     """
+    manifest = _manifest(lists, entries, measured_recall)
+    store = lists.open_store()
+    if gone := missing_files(store, lists.prefix, manifest):
+        logger.warning("files of %s are gone and made again: %s", lists.prefix, ", ".join(gone))
+        manifest = _manifest(lists, write_lists(lists)[0], measured_recall)
+        if gone := missing_files(store, lists.prefix, manifest):
+            raise ObjectNotFound(f"{lists.prefix} lost {', '.join(gone)} while it was written; run again")
+    write_manifest(lists, manifest)
+    if lists.of_champion:
+        point_to(lists, manifest)
+    result = {**_result(lists, manifest), "reused": False}
+    logger.info(
+        "recommendations of %s: %d users, k=%d, %d files, %.1f MB in %s",
+        *(lists.model_id, lists.n_users, lists.config.recommend.k, result["n_files"]),
+        *(result["n_bytes"] / 1e6, lists.prefix),
+    )
+    return result
+
+
+def _manifest(lists: ListSet, entries: Sequence[Json], measured_recall: Json | None) -> Json:
     model = lists.model()
-    manifest = {
+    return {
         "schema_version": SCHEMA_VERSION,
         "set_id": lists.set_id,
         "model_id": lists.model_id,
@@ -165,16 +192,6 @@ def publish_lists(lists: ListSet, entries: Sequence[Json], measured_recall: Json
         "files": list(entries),
         "popular": _popular(model, lists.config.recommend.k),
     }
-    write_manifest(lists, manifest)
-    if lists.of_champion:
-        point_to(lists, manifest)
-    result = {**_result(lists, manifest), "reused": False}
-    logger.info(
-        "recommendations of %s: %d users, k=%d, %d files, %.1f MB in %s",
-        *(lists.model_id, lists.n_users, lists.config.recommend.k, result["n_files"]),
-        *(result["n_bytes"] / 1e6, lists.prefix),
-    )
-    return result
 
 
 def _popular(model: ListModel, k: int) -> Json:

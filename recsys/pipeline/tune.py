@@ -39,9 +39,9 @@ def run_study(study: StudyReference, *, on_trial: Callable[[Json], None] | None 
             f"tuning.runner {tuning.runner} belongs to the flow: python -m flows.tune_cf, or set it to threads"
         )
     bind(run_id=study.study_id, data_version=study.data_version)
-    tuning_data(study)  # a damaged version ends the study here
-    recorder = Recorder(study)
     with running(study.open_store(), study.study_id):
+        tuning_data(study)  # a damaged version ends the study here
+        recorder = Recorder(study)
         recorder.catch_up()
         while batch := next_trials(study):
             for trial in _side_by_side(study, batch):

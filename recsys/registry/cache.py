@@ -1,19 +1,30 @@
-"""A local, verified copy of the models in use, so that a restart does not download what is there already."""
+"""A local, verified copy of the models in use, so that a restart does not download what is there already.
 
+Processes share a cache without waiting for each other: a copy appears by one rename and leaves by one, so that nobody
+finds half of one. A copy is opened soon after it was verified, so none leaves that was used a moment ago; whoever has
+opened its files goes on reading them, because their bytes go when the last map closes.
+"""
+
+import fcntl
 import logging
 import os
 import shutil
-import uuid
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from recsys.errors import IntegrityError, RegistryError
-from recsys.registry.artifact import MANIFEST, fetch_model
+from recsys.registry.artifact import MANIFEST, fetch_model, split_model_id
 from recsys.registry.documents import decode
 from recsys.storage.base import Store, bytes_sha256, file_sha256
-from recsys.storage.files import TEMPORARY_PREFIX, translated_errors
+from recsys.storage.files import is_temporary_name, temporary_name, translated_errors
 
 # Champion, the one before, and one a rollback may lead to; older copies are removed.
 _COPIES_KEPT = 3
+_IN_USE_SECONDS = 600.0  # from the last use of a copy until its files are open, at most
+_KILLED_SECONDS = 86_400.0  # no download takes that long
+_DIGITS = 16  # of the manifest's hash, in the name of a copy
 _log = logging.getLogger(__name__)
 
 
@@ -26,21 +37,17 @@ def default_cache_dir() -> Path:
 def cached_model(store: Store, model_id: str, manifest_sha256: str, cache_dir: Path) -> Path:
     """Return a directory with the model's files, each verified just now against the registered manifest.
 
-    A damaged copy is fetched anew. Processes may share the cache: a copy appears by one rename.
+    A damaged copy is fetched anew. After a download the copies not used lately are removed, all but the newest, and
+    what killed downloads left; other things in ``cache_dir`` stay.
 
     Raises:
         IntegrityError: The files in the store are not those that were registered.
         ModelNotFound: The store has no such model.
     """
-    copy = cache_dir / f"{model_id}-{manifest_sha256[:16]}"
-    if copy.is_dir():
-        damage = _damage(copy, manifest_sha256)
-        if damage is None:
-            os.utime(copy)
-            return copy
-        _log.warning("cached copy %s is damaged (%s) and fetched again", copy, damage)
-        shutil.rmtree(copy, ignore_errors=True)
-    temporary = cache_dir / f"{TEMPORARY_PREFIX}{uuid.uuid4().hex}"
+    copy = cache_dir / f"{model_id}-{manifest_sha256[:_DIGITS]}"
+    if copy.is_dir() and _intact(copy, manifest_sha256):
+        return copy
+    temporary = cache_dir / temporary_name()
     try:
         fetch_model(store, model_id, temporary, expected_sha256=manifest_sha256)
         with translated_errors(str(copy)):
@@ -49,6 +56,21 @@ def cached_model(store: Store, model_id: str, manifest_sha256: str, cache_dir: P
         shutil.rmtree(temporary, ignore_errors=True)
     _remove_old_copies(cache_dir, keep=copy)
     return copy
+
+
+def _intact(copy: Path, manifest_sha256: str) -> bool:
+    """Return whether a copy is what was registered; remove it if it is not."""
+    with suppress(OSError):  # gone, or of another user: then its age is not ours to tell
+        os.utime(copy)  # before the look, so that no other process removes it from now on
+    if _damage(copy, manifest_sha256) is None:
+        return True
+    # Of several that find it damaged, the last must not remove what the first fetched anew.
+    with _locked(copy.parent):
+        damage = _damage(copy, manifest_sha256)
+        if damage is not None and copy.is_dir():
+            _log.warning("cached copy %s is damaged (%s) and fetched again", copy, damage)
+            _remove(copy)
+    return damage is None
 
 
 def _damage(copy: Path, manifest_sha256: str) -> str | None:
@@ -74,8 +96,53 @@ def _move(temporary: Path, copy: Path) -> None:
 
 
 def _remove_old_copies(cache_dir: Path, keep: Path) -> None:
-    copies = [path for path in cache_dir.iterdir() if path.is_dir() and path.name[0] != TEMPORARY_PREFIX]
-    copies.sort(key=lambda path: (path == keep, path.stat().st_mtime), reverse=True)
+    """Remove all copies but the newest and those in use, and what killed downloads left. Safe among processes."""
+    now = time.time()
+    folders = [path for path in cache_dir.iterdir() if path.is_dir()]
+    copies = [path for path in folders if _is_copy_name(path.name)]
+    # by name, too: all processes keep the same of those used at the same time
+    copies.sort(key=lambda path: (path == keep, _used_at(path), path.name), reverse=True)
     for path in copies[_COPIES_KEPT:]:
-        # A process that still maps a removed file keeps reading it: the bytes go when the last map closes.
-        shutil.rmtree(path, ignore_errors=True)
+        if _used_at(path) < now - _IN_USE_SECONDS:
+            _remove(path)
+    for path in folders:
+        if is_temporary_name(path.name) and _used_at(path) < now - _KILLED_SECONDS:
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def _remove(copy: Path) -> None:
+    away = copy.with_name(temporary_name())
+    try:
+        copy.rename(away)  # nobody finds half a copy
+    except OSError:  # another process was quicker, or it is of another user
+        return
+    shutil.rmtree(away, ignore_errors=True)
+
+
+def _is_copy_name(name: str) -> bool:
+    """Return whether ``cached_model`` may have given this name."""
+    model_id, _, digits = name.rpartition("-")
+    try:
+        split_model_id(model_id)
+    except RegistryError:
+        return False
+    return len(digits) == _DIGITS
+
+
+def _used_at(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except FileNotFoundError:  # removed since it was listed
+        return 0.0
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Hold a lock on the folder; where the file system has none, none."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        with suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)  # and with it the lock

@@ -5,24 +5,36 @@ retired  a registered model beyond the newest ``keep_versions`` of its type
 run      checkpoints and staging of a run that ended or died
 probe    the object of a start-up probe that was killed
 leftover temporary files and unfinished uploads of killed writers
+
+A run may be resumed, or a model registered, while a collection goes on: each thing is looked at again when its turn
+comes and before each of its objects goes (``recsys.storage.removal``, which says what remains possible). A run takes
+its lease before it looks for what an earlier attempt has left, so it trains again what it does not find.
 """
 
+import logging
+import re
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import TypeAlias
 
-from recsys.errors import RegistryError
-from recsys.registry.artifact import MODELS_PREFIX, delete_files, make_model_id, model_prefix
+from recsys.errors import ModelNotFound, ProtectedModel, RegistryError
+from recsys.registry.artifact import MANIFEST, MODELS_PREFIX, make_model_id, model_prefix
 from recsys.registry.documents import parse_utc
-from recsys.registry.lease import RUNS_PREFIX, running_since
+from recsys.registry.lease import RUNS_PREFIX, is_running, running_since
 from recsys.registry.state import RegistryState
 from recsys.storage.base import ObjectInfo, Store
 from recsys.storage.probe import PROBE_PREFIX
+from recsys.storage.removal import remove_unused
 from recsys.types import Json
 
+# Where train-cf writes: a store may lie in a bucket or folder that holds other things.
+_OUR_PREFIXES = ("data/", "nights/", "recommendations/", "registry/", "runs/", "tuning/")
+# Of nights (r), studies (st) and sets of recommendations (l); other things below runs/ are not ours.
+_RUN_ID = re.compile(r"(r|st|l)_[0-9a-f]{12,16}(_[^/]+)?")
 _Groups: TypeAlias = Mapping[str, Sequence[ObjectInfo]]  # objects by prefix
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -74,21 +86,90 @@ def plan_garbage(store: Store, state: RegistryState, rules: GcRules) -> Sequence
             _item("probe", info.key, [info], "a start-up probe was killed")
             for info in _old_probes(store, rules.cutoff)
         ),
-        *(_item("leftover", key, [], "a writer was killed") for key in store.sweep(quiet, dry_run=True)),
+        *(
+            _item("leftover", key, [], "a writer was killed")
+            for key in store.sweep(quiet, dry_run=True, below=_OUR_PREFIXES)
+        ),
     ]
 
 
-def remove_garbage(store: Store, state: RegistryState, items: Sequence[GcItem], rules: GcRules) -> None:
-    """Remove the orphans, runs, probes and leftovers among ``items``; retired models go through the catalogue."""
+def remove_garbage(
+    store: Store,
+    items: Sequence[GcItem],
+    rules: GcRules,
+    *,
+    newest_state: Callable[[], RegistryState],
+    delete_model: Callable[[str, Sequence[str]], object],
+) -> list[GcItem]:
+    """Remove what nobody began to use since the plan was made, and return it.
+
+    Args:
+        newest_state: asks the catalogue.
+        delete_model: takes a model (id, reasons) out of the catalogue and removes its files; refuses an alias.
+    """
+    removing = _Removing(store, rules, newest_state, delete_model)
+    removed = [item for item in items if item.kind != "leftover" and removing.removed(item)]
     for item in items:
+        if item.kind != "leftover" and item not in removed:
+            logger.info("%s %s stays: somebody uses it by now", item.kind, item.target)
+    quiet = _quiet_before(rules, running_since(store, rules.now))
+    swept = set(store.sweep(quiet, dry_run=False, below=_OUR_PREFIXES))
+    return removed + [item for item in items if item.kind == "leftover" and item.target in swept]
+
+
+@dataclass(frozen=True)
+class _Removing:
+    """One collection at work; the arguments of ``remove_garbage``."""
+
+    store: Store
+    rules: GcRules
+    newest_state: Callable[[], RegistryState]
+    delete_model: Callable[[str, Sequence[str]], object]
+
+    def removed(self, item: GcItem) -> bool:
+        """Remove what ``item`` names; return False, with what is left in its place, where it is in use by now."""
+        if item.kind == "retired":
+            return self._retired(item)
         if item.kind == "orphan":
-            delete_files(store, item.target)
-        elif item.kind == "run":
-            for info in _waste_of_run(state, item.target, list(store.list(f"{RUNS_PREFIX}{item.target}/"))):
-                store.delete(info.key)
-        elif item.kind == "probe":
-            store.delete(item.target)
-    store.sweep(_quiet_before(rules, running_since(store, rules.now)), dry_run=False)
+            return self._orphan(item.target)
+        if item.kind == "run":
+            return self._run(item.target)
+        self.store.delete(item.target)  # of a probe, whose name no other will have
+        return True
+
+    def _retired(self, item: GcItem) -> bool:
+        """Take a model out of the catalogue, in one step that refuses an alias, and then remove its files.
+
+        A run that is resumed right after the look finds no model of its own and registers one anew; one that was
+        about to promote it ends with ModelNotFound, and its rerun does that.
+        """
+        entry = self.newest_state().models.get(item.target)
+        if entry is None or is_running(self.store, entry.run_id, self.rules.now):
+            return False
+        try:
+            self.delete_model(item.target, [item.reason])
+        except (ProtectedModel, ModelNotFound):  # promoted or deleted since
+            return False
+        return True
+
+    def _orphan(self, model_id: str) -> bool:
+        prefix = model_prefix(model_id)
+        objects = list(self.store.list(prefix))
+        if objects and _newest(objects) >= self.rules.cutoff:
+            return False
+        return remove_unused(
+            self.store,
+            objects,
+            lambda: model_id in self.newest_state().models,
+            manifest=prefix + MANIFEST,
+        )
+
+    def _run(self, run_id: str) -> bool:
+        objects = list(self.store.list(f"{RUNS_PREFIX}{run_id}/"))
+        if objects and _newest(objects) >= self.rules.cutoff:
+            return False
+        waste = _waste_of_run(self.newest_state(), run_id, objects)
+        return remove_unused(self.store, waste, lambda: is_running(self.store, run_id, self.rules.now))
 
 
 def _quiet_before(rules: GcRules, runs: Mapping[str, datetime]) -> datetime:
@@ -128,7 +209,7 @@ def _old_runs(
     """Yield runs that are over and have something to remove."""
     for prefix, objects in _grouped(store, RUNS_PREFIX, depth=1).items():
         run_id = prefix.removeprefix(RUNS_PREFIX).rstrip("/")
-        if run_id in running_ids or _newest(objects) >= cutoff:
+        if not _RUN_ID.fullmatch(run_id) or run_id in running_ids or _newest(objects) >= cutoff:
             continue
         if waste := _waste_of_run(state, run_id, objects):
             yield _item("run", run_id, waste, "the run is over")

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 
-from recsys.errors import RegistryError, StoreError
+from recsys.errors import ObjectNotFound, RegistryError, StoreError
 from recsys.registry.documents import SCHEMA_VERSION, decode, encode, parse_utc, utc_text
 from recsys.storage.base import Store
 
@@ -47,7 +47,19 @@ def running_since(store: Store, now: datetime) -> dict[str, datetime]:
     A lease that cannot be read protects its run for ever: better a leftover than a deleted checkpoint.
     """
     started: dict[str, datetime] = {}
-    for info in store.list(RUNS_PREFIX):
+    for run_id, moment in _leases(store, RUNS_PREFIX, now):
+        started[run_id] = min(moment, started.get(run_id, moment))
+    return started
+
+
+def is_running(store: Store, run_id: str, now: datetime) -> bool:
+    """Return whether a lease of this run has not run out at ``now``; one listing, and a request for each lease."""
+    return any(_leases(store, f"{RUNS_PREFIX}{run_id}/{_LEASE_PREFIX}", now))
+
+
+def _leases(store: Store, prefix: str, now: datetime) -> Iterator[tuple[str, datetime]]:
+    """Yield (run_id, start) of the leases below ``prefix`` that have not run out."""
+    for info in store.list(prefix):
         run_id, _, name = info.key.removeprefix(RUNS_PREFIX).rpartition("/")
         if not name.startswith(_LEASE_PREFIX):
             continue
@@ -56,7 +68,8 @@ def running_since(store: Store, now: datetime) -> dict[str, datetime]:
             if parse_utc(lease["expires_at"]) <= now:
                 continue
             moment = parse_utc(lease["started_at"])
+        except ObjectNotFound:  # given back since it was listed
+            continue
         except (RegistryError, KeyError, ValueError):
             moment = info.modified_at
-        started[run_id] = min(moment, started.get(run_id, moment))
-    return started
+        yield run_id, moment

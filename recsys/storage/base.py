@@ -86,10 +86,13 @@ class Store(ABC):
         """Remove the object; removing one that does not exist is no error."""
 
     @abstractmethod
-    def sweep(self, older_than: datetime, *, dry_run: bool) -> Sequence[str]:
+    def sweep(self, older_than: datetime, *, dry_run: bool, below: Sequence[str] = ("",)) -> Sequence[str]:
         """Return what killed writers left behind before ``older_than``, and remove it unless ``dry_run``.
 
         Such leftovers (temporary files, unfinished uploads) are no objects; nothing else shows them.
+
+        Args:
+            below: beginnings of keys; leftovers elsewhere are not ours. All, where a store holds nothing else.
         """
 
 

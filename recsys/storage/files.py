@@ -3,6 +3,7 @@
 import errno
 import hashlib
 import os
+import re
 import uuid
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -10,11 +11,23 @@ from pathlib import Path
 
 from recsys.errors import AccessDenied, StoreError, StoreFull
 
-# '~' is no legal character of a store key, so no object can ever be mistaken for a temporary file.
+# '~' is no legal character of a store key, so no object can ever be mistaken for a temporary file. Other people's
+# files may begin with it, but have no name like ours.
 TEMPORARY_PREFIX = "~"
+_TEMPORARY_NAME = re.compile(rf"{TEMPORARY_PREFIX}[0-9a-f]{{32}}")
 BLOCK_BYTES = 1 << 20
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
+
+
+def temporary_name() -> str:
+    """Return a name for a temporary file or folder that no other has."""
+    return f"{TEMPORARY_PREFIX}{uuid.uuid4().hex}"
+
+
+def is_temporary_name(name: str) -> bool:
+    """Return whether ``temporary_name`` may have given this name."""
+    return bool(_TEMPORARY_NAME.fullmatch(name))
 
 
 def read_blocks(path: Path) -> Iterator[bytes]:
@@ -29,7 +42,7 @@ def write_temporary(folder: Path, blocks: Iterable[bytes]) -> tuple[Path, str]:
 
     The bytes are flushed to the disk. A failed write leaves no file; only a killed process can.
     """
-    path = folder / f"{TEMPORARY_PREFIX}{uuid.uuid4().hex}"
+    path = folder / temporary_name()
     digest = hashlib.sha256()
     try:
         with path.open("xb") as stream:

@@ -16,6 +16,7 @@ from recsys.errors import ObjectChanged, ObjectExists, ObjectNotFound, StoreErro
 from recsys.storage.base import ObjectInfo, Store, StoredObject, bytes_sha256, check_key, file_sha256, is_key
 from recsys.storage.files import (
     TEMPORARY_PREFIX,
+    is_temporary_name,
     read_blocks,
     replace_file,
     sync_folder,
@@ -105,11 +106,11 @@ class LocalStore(Store):
                 except OSError:  # not empty, or already gone
                     break
 
-    def sweep(self, older_than: datetime, *, dry_run: bool) -> Sequence[str]:
+    def sweep(self, older_than: datetime, *, dry_run: bool, below: Sequence[str] = ("",)) -> Sequence[str]:
         """Return temporary files of killed writers last written before ``older_than``; remove them."""
         found = []
         for key, path in sorted(self._files("")):
-            if not path.name.startswith(TEMPORARY_PREFIX) or path.name == _LOCK_NAME:
+            if not is_temporary_name(path.name) or not key.startswith(tuple(below)):
                 continue
             with suppress(FileNotFoundError), translated_errors(self._name(key)):
                 if _modified_at(path) < older_than:

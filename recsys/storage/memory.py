@@ -107,7 +107,13 @@ class MemoryStore(Store):
         """Remove the object; a missing one is no error."""
         self._call("delete", key, lambda: self._objects.pop(key, None))
 
-    def sweep(self, older_than: datetime, *, dry_run: bool) -> Sequence[str]:  # noqa: ARG002
+    def sweep(
+        self,
+        older_than: datetime,  # noqa: ARG002
+        *,
+        dry_run: bool,  # noqa: ARG002
+        below: Sequence[str] = ("",),  # noqa: ARG002
+    ) -> Sequence[str]:
         """Return nothing: a writer that died took its memory along."""
         return []
 

@@ -153,7 +153,7 @@ class S3Store(Store):
             if not isinstance(translated, ObjectNotFound):
                 raise translated from error
 
-    def sweep(self, older_than: datetime, *, dry_run: bool) -> Sequence[str]:
+    def sweep(self, older_than: datetime, *, dry_run: bool, below: Sequence[str] = ("",)) -> Sequence[str]:
         """Return the keys of multipart uploads begun before ``older_than`` and never finished; abort them."""
         found = []
         pages = self._client.get_paginator("list_multipart_uploads").paginate(
@@ -162,9 +162,10 @@ class S3Store(Store):
         try:
             for page in pages:
                 for upload in page.get("Uploads", []):
-                    if upload["Initiated"] >= older_than:
+                    key = upload["Key"].removeprefix(self._prefix)
+                    if upload["Initiated"] >= older_than or not key.startswith(tuple(below)):
                         continue
-                    found.append(upload["Key"].removeprefix(self._prefix))
+                    found.append(key)
                     if not dry_run:
                         self._client.abort_multipart_upload(
                             Bucket=self.bucket, Key=upload["Key"], UploadId=upload["UploadId"]

@@ -20,14 +20,17 @@ class Race:
     longest_seconds: float
 
 
-def run_race(uri: str, model_ids: list[str], n_updates: int) -> Race:
-    """Let one process per model make ``n_updates`` updates, all at once; return what was acknowledged."""
+def run_race(uri: str, model_ids: list[tuple[str, str]], n_updates: int) -> Race:
+    """Let one process per pair of models promote them in turns, ``n_updates`` times, all processes at once.
+
+    Return what was acknowledged.
+    """
     context = multiprocessing.get_context("spawn")
     results: Any = context.Queue()
     start = context.Barrier(len(model_ids) + 1)
     writers = [
-        context.Process(target=_write, args=(uri, f"writer-{place}", model_id, n_updates, start, results))
-        for place, model_id in enumerate(model_ids)
+        context.Process(target=_write, args=(uri, f"writer-{place}", pair, n_updates, start, results))
+        for place, pair in enumerate(model_ids)
     ]
     for writer in writers:
         writer.start()
@@ -40,7 +43,7 @@ def run_race(uri: str, model_ids: list[str], n_updates: int) -> Race:
     return Race([tag for tags, _ in reports for tag in tags], seconds, max(longest for _, longest in reports))
 
 
-def _write(uri: str, actor: str, model_id: str, n_updates: int, start: Any, results: Any) -> None:
+def _write(uri: str, actor: str, pair: tuple[str, str], n_updates: int, start: Any, results: Any) -> None:
     registry = Registry(open_store(uri), actor=actor)
     acknowledged: list[str] = []
     longest = 0.0
@@ -49,10 +52,8 @@ def _write(uri: str, actor: str, model_id: str, n_updates: int, start: Any, resu
         for number in range(n_updates):
             began = time.monotonic()
             tag = f"{actor}:{number}"
-            if number % 2:
-                registry.archive(model_id, [tag])
-            else:
-                registry.mark_failed(model_id, [tag])
+            # whoever is champion now, it is not the one of ours whose turn it is: each promotion is an event
+            registry.promote(pair[number % 2], reasons=[tag])
             acknowledged.append(tag)
             longest = max(longest, time.monotonic() - began)
     finally:

@@ -32,13 +32,16 @@ def test_no_update_is_lost_or_doubled(uri: str, tmp_path: Path, n_writers: int, 
     registry = Registry(open_store(uri))
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "als_U.npy").write_bytes(b"U")
-    model_ids = [publish(registry, tmp_path / "model") for _ in range(n_writers)]
+    pairs = [
+        (publish(registry, tmp_path / "model"), publish(registry, tmp_path / "model"))
+        for _ in range(n_writers)
+    ]
 
-    race = run_race(uri, model_ids, n_updates)
+    race = run_race(uri, pairs, n_updates)
     _log.info("%d x %d: %.1f s, longest %.1f s", n_writers, n_updates, race.seconds, race.longest_seconds)
 
     assert len(race.acknowledged) == n_writers * n_updates
-    check_audit_trail(Registry(open_store(uri)), race, n_writers)
+    check_audit_trail(Registry(open_store(uri)), race, 2 * n_writers)
 
 
 def check_audit_trail(registry: Registry, race: Race, n_registered: int) -> None:

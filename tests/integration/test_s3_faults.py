@@ -170,15 +170,14 @@ def test_lost_answers_at_random_apply_each_update_exactly_once(
     s3: S3Server, through: S3Store, direct: S3Store, proxy: FaultProxy, model_dir: Path
 ) -> None:
     """The case in which compare-and-swap on one document applied 38 of 80 updates twice."""
-    model_id = publish(Registry(direct), model_dir)
+    pair = [publish(Registry(direct), model_dir) for _ in range(2)]
     chance = random.Random(7)
     proxy.break_by(lambda line: "reply lost" if "PUT" in line and chance.random() < 0.3 else None)
     registry = Registry(through)
     for number in range(15):
-        act = registry.archive if number % 2 else registry.mark_failed
-        act(model_id, [f"update {number}"])
+        registry.promote(pair[number % 2], reasons=[f"update {number}"])
     assert len(proxy.broken) >= 5
-    assert [event.reasons for event in Registry(direct).history()[1:]] == [
+    assert [event.reasons for event in Registry(direct).history()[2:]] == [
         (f"update {n}",) for n in range(15)
     ]
     assert Registry(direct).verify() == []

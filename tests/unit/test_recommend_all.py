@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
@@ -240,7 +241,7 @@ def test_old_sets_leave_but_the_newest_the_latest_and_those_at_work_stay(store):
         assert plan_set_retention(store, keep_sets=1, cutoff=soon, now=now) == []
     (old,) = plan_set_retention(store, keep_sets=1, cutoff=soon, now=now)
     assert (old.prefix, old.reason) == (killed.prefix, "never finished")
-    remove_sets(store, [old])
+    remove_sets(store, [old], cutoff=soon, now=now)
     assert len(list_sets(store)) == 4
 
 
@@ -254,8 +255,17 @@ def test_of_the_same_settings_only_the_newest_stay(store, tmp_path):
     assert [one.is_latest for one in sets] == [True, False, False]
     old = plan_set_retention(store, keep_sets=1, cutoff=soon, now=soon)
     assert [one.prefix for one in old] == [sets[1].prefix], "latest.json names the first"
-    remove_sets(store, old)
+    remove_sets(store, old, cutoff=soon, now=soon)
     assert [one.prefix for one in list_sets(store)] == [sets[0].prefix, sets[2].prefix]
+
+
+def test_files_of_other_people_are_no_sets(store):
+    """As in a store that is a folder with other things in it: --store ."""
+    key = "recommendations/2026/january/part-00000.parquet"
+    store.put_new(key, b"years of work")
+    soon = datetime.now(UTC) + timedelta(hours=1)
+    assert list_sets(store) == []
+    assert plan_set_retention(store, keep_sets=1, cutoff=soon, now=soon) == []
 
 
 def command(capsys, *words):
@@ -281,6 +291,27 @@ def test_the_command_writes_copies_and_reports(store, tmp_path, capsys):
     code, told, _ = command(capsys, "recommendations", "list", *common, "--json")
     assert [one["set_id"] for one in json.loads(told)["sets"]] == [result["set_id"]]
     assert command(capsys, "recommendations", "gc", *common)[1] == "nothing to remove\n"
+
+
+def test_the_gc_command_tells_what_went_and_not_what_was_taken_up_meanwhile(store, capsys, monkeypatch):
+    killed = []
+    for k in (7, 8):
+        killed.append(open_set(store.uri, load_config(None, [f"recommend.k={k}"])))
+        list_parts.write_part(killed[-1], 0)
+    apply = ("recommendations", "gc", "--store", store.uri, "--set", "registry.grace_hours=0", "--apply")
+    delete, taken_up = LocalStore.delete, ExitStack()
+
+    def take_up(self, key):
+        if key.startswith(killed[0].prefix):
+            taken_up.enter_context(killed[1].lease())
+        delete(self, key)
+
+    with monkeypatch.context() as patch, taken_up:
+        patch.setattr(LocalStore, "delete", take_up)
+        told = command(capsys, *apply)[1]
+    assert told.startswith(f"removed {killed[0].prefix}: ")
+    assert told.count("\n") == 1
+    assert command(capsys, *apply)[1].startswith(f"removed {killed[1].prefix}: ")
 
 
 def test_bad_input_is_one_line(store, tmp_path, capsys):

@@ -11,11 +11,13 @@ from recsys.registry.artifact import delete_files, model_prefix, new_version, st
 from recsys.registry.catalogue import Registry
 from recsys.registry.gc import GcReport
 from recsys.registry.lease import running, running_since
+from recsys.storage.base import StoredObject
 from recsys.storage.local import LocalStore
 from recsys.storage.memory import MemoryStore
 
 NOW = datetime.now(UTC)
 NEXT_WEEK = NOW + timedelta(days=7)
+LEFTOVER = "~" + 32 * "a"
 
 
 @pytest.fixture
@@ -86,39 +88,39 @@ def test_retention_counts_per_type_and_spares_the_aliases(
 
 
 def test_runs_go_when_they_are_over(registry: Registry, store: MemoryStore) -> None:
-    store.put_new("runs/night-1/als/checkpoint-5.npz", b"123")
-    store.put_new("runs/night-2/als/checkpoint-5.npz", b"123")
-    with running(store, "night-2", hours=24 * 30):
-        assert removed(collect(registry)) == {("run", "night-1")}
+    store.put_new("runs/r_000000000001_00000000/als/checkpoint-5.npz", b"123")
+    store.put_new("runs/r_000000000002_00000000/als/checkpoint-5.npz", b"123")
+    with running(store, "r_000000000002_00000000", hours=24 * 30):
+        assert removed(collect(registry)) == {("run", "r_000000000001_00000000")}
         kept = [info.key for info in store.list("runs/")]
-        assert kept[0] == "runs/night-2/als/checkpoint-5.npz"
+        assert kept[0] == "runs/r_000000000002_00000000/als/checkpoint-5.npz"
         assert len(kept) == 2
-        assert kept[1].startswith("runs/night-2/running-")
-    assert removed(collect(registry)) == {("run", "night-2")}
+        assert kept[1].startswith("runs/r_000000000002_00000000/running-")
+    assert removed(collect(registry)) == {("run", "r_000000000002_00000000")}
     assert list(store.list("runs/")) == []
 
 
 def test_a_running_stage_protects_what_it_is_staging_and_its_models(
     registry: Registry, store: MemoryStore, model_dir: Path
 ) -> None:
-    with running(store, "night-1", hours=24 * 30):
+    with running(store, "r_000000000001_00000000", hours=24 * 30):
         half_staged = stage_model(store, "als", new_version(), model_dir, facts={})
         store.delete(model_prefix(half_staged) + "manifest.json")
-        finished = publish(registry, model_dir, run_id="night-1")
-        newer = publish(registry, model_dir, run_id="night-2")
+        finished = publish(registry, model_dir, run_id="r_000000000001_00000000")
+        newer = publish(registry, model_dir, run_id="r_000000000002_00000000")
         assert removed(collect(registry, keep=1)) == set()
     assert removed(collect(registry, keep=1)) == {("orphan", half_staged), ("retired", finished)}
     assert registry.show(newer)
 
 
 def test_a_lease_of_a_killed_attempt_expires_and_each_attempt_has_its_own(store: MemoryStore) -> None:
-    killed = running(store, "night-1", hours=1)
+    killed = running(store, "r_000000000001_00000000", hours=1)
     killed.__enter__()
-    assert set(running_since(store, NOW)) == {"night-1"}
+    assert set(running_since(store, NOW)) == {"r_000000000001_00000000"}
     assert running_since(store, NOW + timedelta(hours=2)) == {}
-    with running(store, "night-1", hours=5):
-        assert set(running_since(store, NOW + timedelta(hours=2))) == {"night-1"}
-    assert set(running_since(store, NOW)) == {"night-1"}, (
+    with running(store, "r_000000000001_00000000", hours=5):
+        assert set(running_since(store, NOW + timedelta(hours=2))) == {"r_000000000001_00000000"}
+    assert set(running_since(store, NOW)) == {"r_000000000001_00000000"}, (
         "the killed attempt's own lease is not ended by another"
     )
     assert running_since(store, NOW + timedelta(hours=2)) == {}
@@ -127,18 +129,18 @@ def test_a_lease_of_a_killed_attempt_expires_and_each_attempt_has_its_own(store:
 def test_result_and_reports_stay_while_a_model_of_the_run_is_registered(
     registry: Registry, store: MemoryStore, model_dir: Path
 ) -> None:
-    publish(registry, model_dir, run_id="night-1")
+    publish(registry, model_dir, run_id="r_000000000001_00000000")
     for name in ("result.json", "reports/1.html", "als/checkpoints/000005.npz", "als/U.npy"):
-        store.put_new(f"runs/night-1/{name}", b"1")
-        store.put_new(f"runs/night-0/{name}", b"1")
+        store.put_new(f"runs/r_000000000001_00000000/{name}", b"1")
+        store.put_new(f"runs/r_000000000000_00000000/{name}", b"1")
     collect(registry)
     kept = [info.key for info in store.list("runs/")]
-    assert kept == ["runs/night-1/reports/1.html", "runs/night-1/result.json"]
+    assert kept == ["runs/r_000000000001_00000000/reports/1.html", "runs/r_000000000001_00000000/result.json"]
 
 
 def test_an_unreadable_lease_protects_its_run(registry: Registry, store: MemoryStore) -> None:
-    store.put_new("runs/night-1/checkpoint", b"1")
-    store.put_new("runs/night-1/running-1.json", b"broken")
+    store.put_new("runs/r_000000000001_00000000/checkpoint", b"1")
+    store.put_new("runs/r_000000000001_00000000/running-1.json", b"broken")
     assert removed(collect(registry)) == set()
 
 
@@ -150,6 +152,8 @@ def test_data_strangers_and_the_log_are_left_alone(
         "data/versions/v_1/manifest.json",
         "registry/models/README",
         "registry/models/als/notes/x",
+        "runs/exp1/events.out.tfevents.1",
+        "runs/r_notes/x",
         "z",
     ):
         store.put_new(key, b"1")
@@ -198,9 +202,41 @@ def test_probes_of_killed_processes_go(registry: Registry, store: MemoryStore) -
 def test_leftovers_of_killed_writers_are_swept(tmp_path: Path) -> None:
     store = LocalStore(tmp_path / "store")
     store.put_new("registry/x", b"1")
-    (store.root / "registry" / "~0123abc").write_bytes(b"half")
+    (store.root / "registry" / LEFTOVER).write_bytes(b"half")
     registry = Registry(store)
-    assert removed(collect(registry, dry_run=True)) == {("leftover", "registry/~0123abc")}
+    assert removed(collect(registry, dry_run=True)) == {("leftover", f"registry/{LEFTOVER}")}
     collect(registry)
-    assert not (store.root / "registry" / "~0123abc").exists()
+    assert not (store.root / "registry" / LEFTOVER).exists()
     assert store.get("registry/x").data == b"1"
+
+
+def test_files_of_other_people_are_never_leftovers(tmp_path: Path) -> None:
+    """As in a store that is a folder with other things in it: --store ."""
+    store = LocalStore(tmp_path)
+    registry = Registry(store)
+    theirs = (
+        f"notes/{LEFTOVER}",
+        "notes/~backup.csv",
+        "registry/~backup.csv",
+        f"registry/{LEFTOVER}.bak",
+        "~lock",
+    )
+    for name in theirs:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("years of work")
+    assert removed(collect(registry)) == set()
+    assert store.sweep(NEXT_WEEK, dry_run=False, below=["registry/"]) == []
+    assert all((tmp_path / name).read_text() == "years of work" for name in theirs)
+
+
+def test_a_lease_that_is_given_back_while_leases_are_read_is_none(store: MemoryStore) -> None:
+    real_get = store.get
+    with running(store, "r_000000000001_00000000"), running(store, "r_000000000002_00000000"):
+
+        def get(key: str) -> StoredObject:
+            if "000001" in key:
+                store.delete(key)
+            return real_get(key)
+
+        store.get = get  # type: ignore[method-assign]
+        assert set(running_since(store, NOW)) == {"r_000000000002_00000000"}

@@ -78,3 +78,21 @@ def test_what_a_killed_removal_leaves_is_no_version_and_goes_next_time(store):
     assert (left.version, left.reason) == (versions[0], "never finished")
     remove_versions(store, [left])
     assert not [info for info in store.list("data/versions/") if versions[0] in info.key]
+
+
+def test_files_of_other_people_stay(store):
+    """As in a store that is a folder with other things in it: --store ."""
+    theirs = ["data/versions/mine/reviews.csv", "data/versions/notes.txt", "data/versions/v_1/manifest.json"]
+    for key in theirs:
+        store.put_new(key, b"years of work")
+    assert planned(store, keep_versions=9) == []
+    remove_versions(store, plan_retention(store, keep_versions=1, cutoff=SOON))
+    assert all(store.get(key).data == b"years of work" for key in theirs)
+
+
+def test_a_version_that_is_needed_meanwhile_stays(store):
+    versions = ids(store)
+    old = plan_retention(store, keep_versions=1, cutoff=SOON)
+    removed = remove_versions(store, old, lambda version: version == versions[2])
+    assert [one.version for one in removed] == [versions[0], versions[1], versions[3]]
+    assert verify_version(store, versions[2]) == []

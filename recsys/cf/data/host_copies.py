@@ -9,12 +9,12 @@ import logging
 import os
 import shutil
 import stat
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from recsys.storage.files import TEMPORARY_PREFIX, translated_errors
+from recsys.cf.data.version import is_version_id
+from recsys.storage.files import is_temporary_name, temporary_name, translated_errors
 
 VERSIONS_KEPT = 3  # tonight's, last night's, and one that a study works on
 logger = logging.getLogger(__name__)
@@ -41,13 +41,15 @@ def host_copy(cache_dir: Path, version: str) -> Iterator[Path]:
 def remove_old_copies(cache_dir: Path, *, keep: str, most: int = VERSIONS_KEPT) -> list[str]:
     """Return the versions whose folders were removed: all but ``most``, those used last, and those being read.
 
-    ``keep`` stays whatever its age. Safe among processes.
+    ``keep`` stays whatever its age, and so does what has another name than versions have. Safe among processes.
     """
-    folders = [path for path in cache_dir.iterdir() if path.is_dir() and path.name[0] != TEMPORARY_PREFIX]
+    found = [path for path in cache_dir.iterdir() if path.is_dir()]
+    folders = [path for path in found if is_version_id(path.name)]
     folders.sort(key=lambda path: (path.name == keep, _used_at(path)), reverse=True)
     removed = [path.name for path in folders[most:] if _remove(path)]
-    for leftover in cache_dir.glob(f"{TEMPORARY_PREFIX}*"):  # of a cleaner that was killed
-        shutil.rmtree(leftover, ignore_errors=True)
+    for leftover in found:  # of a cleaner that was killed
+        if is_temporary_name(leftover.name):
+            shutil.rmtree(leftover, ignore_errors=True)
     if removed:
         logger.info("removed local copies of data versions %s", ", ".join(removed))
     return removed
@@ -83,7 +85,10 @@ def _remove(folder: Path) -> bool:
         return False
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        away = folder.with_name(f"{TEMPORARY_PREFIX}{uuid.uuid4().hex}")
+        # a quicker cleaner may have removed the folder we opened, and a reader made another, which we did not lock
+        if not os.path.samestat(os.fstat(descriptor), folder.stat()):
+            return False
+        away = folder.with_name(temporary_name())
         folder.rename(away)  # nobody finds half a version
     except OSError:  # in use, or another cleaner was quicker
         return False

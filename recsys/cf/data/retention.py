@@ -64,8 +64,8 @@ def remove_versions(
     """Remove them and return those that went: a version that became the latest, or needed, meanwhile stays.
 
     The manifest goes first: from then on the version does not exist, and a kill leaves no half one. Both are asked
-    before each object goes; ``recsys.storage.removal`` says what remains possible. A night that begins in such a
-    moment finds the version damaged or missing before it trains anything, and ends.
+    before each object goes; ``recsys.storage.removal`` says what remains possible. A night takes its lease before it
+    reads and hashes the version: one that begins in such a moment finds it missing or damaged and ends, untrained.
 
     Args:
         needed: asks whether somebody needs this id now, such as a serving model or a running training.
