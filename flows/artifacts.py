@@ -9,7 +9,7 @@ from prefect.artifacts import (
 
 from recsys.reporting.images import data_uri, training_curves
 from recsys.reporting.study import render_study_markdown
-from recsys.reporting.tables import metric_rows, render_markdown
+from recsys.reporting.tables import champion_note, metric_rows, render_markdown
 from recsys.types import Json
 
 
@@ -18,7 +18,8 @@ def show_result(result: Json) -> None:
     create_table_artifact(
         key="train-cf-metrics",
         table=metric_rows(result),
-        description=f"Models against baseline and champion on data version {result['data_version']}",
+        description=f"Models against baseline and champion on data version {result['data_version']}. "
+        f"{champion_note(result) or ''}".strip(),
     )
     create_markdown_artifact(
         key="train-cf-report",

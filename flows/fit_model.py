@@ -3,6 +3,7 @@
 from prefect import flow
 
 from flows.embedded import task_tags
+from flows.reach import wait_for_answer
 from flows.tasks import fit_task, of_run
 from flows.waiting import cancellation, wait_for_all
 from recsys.log import bind
@@ -18,6 +19,7 @@ def fit_model(run: RunReference, model: str) -> str:
         model: "als", "bpr" or "hybrid".
     """
     bind(run_id=run.run_id, data_version=run.data_version, fingerprint=run.fingerprint[:8])
+    wait_for_answer()
     with cancellation() as cancelled:
         future = of_run(fit_task, run, tags=task_tags(model)).submit(run, model, cancelled)
         wait_for_all([future])

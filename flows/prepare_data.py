@@ -12,7 +12,6 @@ from flows.tasks import STAGE
 from recsys.cf.data.engine import prepare_engine
 from recsys.cf.data.prepare import prepare
 from recsys.config.load import load_config
-from recsys.config.schema import RuntimeConfig
 from recsys.config.settings import default_store_uri
 from recsys.storage.open import open_store
 from recsys.types import Json
@@ -42,7 +41,7 @@ def prepare_data(
             "runtime.engine.prepare=spark" (the same bytes, by a cluster).
     """
     prepared = prepare_task(interactions, items, embeddings, append_to, store, config_path, overrides)
-    tell(RuntimeConfig(), show_prepared, prepared)
+    tell(show_prepared, prepared)
     return prepared
 
 

@@ -16,6 +16,7 @@ from prefect import flow, task
 
 from flows.artifacts import show_lists
 from flows.progress import ListsProgress
+from flows.reach import tell
 from flows.tasks import STAGE, of_run
 from recsys.config.load import load_config
 from recsys.config.settings import default_store_uri
@@ -59,7 +60,7 @@ def recommend_all(
             result = of_run(publish_task, lists)(lists, entries, measured)
     if output is not None:
         copy_set(lists, result, Path(output))
-    show_lists(result)
+    tell(show_lists, result)
     return result
 
 

@@ -7,6 +7,7 @@ import sys
 import threading
 from collections.abc import Sequence
 from contextlib import ExitStack
+from uuid import UUID
 
 from flows.embedded import task_tags, use_embedded_server
 
@@ -15,11 +16,13 @@ if __name__ == "__main__" and "--help" not in sys.argv:  # Prefect reads its set
 
 from prefect import flow
 from prefect.futures import PrefectFuture
+from prefect.runtime import flow_run
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows.artifacts import show_result
 from flows.identity import show_identity
 from flows.pool_route import fit_on_pool_task, pool_of
+from flows.reach import tell, wait_for_answer
 from flows.tasks import (
     decide_task,
     evaluate_task,
@@ -54,6 +57,7 @@ def train_cf(
     overrides: Sequence[str] = (),
     force: bool = False,
     output: str | None = None,
+    resumes: UUID | None = None,
 ) -> Json:
     """Train, evaluate, register and decide; return the result document.
 
@@ -64,13 +68,16 @@ def train_cf(
         overrides: settings such as "bpr.epochs=30".
         force: train anew what an earlier run of the same data and configuration has trained.
         output: local directory for copies of the artifacts.
+        resumes: a flow run that crashed; what it began by ``force`` is continued instead of begun anew. Without
+            ``force`` the same data and configuration are always continued.
     """
+    stamp = resumes.hex if resumes else UUID(flow_run.id).hex
     run, finished = open_run_task(
-        store or default_store_uri(), data_version, config_path, overrides, force, output
+        store or default_store_uri(), data_version, config_path, overrides, force, output, stamp
     )
-    show_identity(run)
+    tell(show_identity, run)
     result = finished or _unchanged(run, force) or _night(run)
-    show_result(result)
+    tell(show_result, result)
     return result
 
 
@@ -113,6 +120,7 @@ def _fit_side_by_side(run: RunReference) -> tuple[list[FitReference], dict[str, 
 
 def _submit_fit(run: RunReference, model: str, cancelled: threading.Event) -> PrefectFuture[FitReference]:
     pool = pool_of(run, model)
+    wait_for_answer()
     if pool is None:
         return of_run(fit_task, run, tags=task_tags(model)).submit(run, model, cancelled)
     return of_run(fit_on_pool_task, run, tags=task_tags(model, pool)).submit(run, model, cancelled, pool)

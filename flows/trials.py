@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from prefect import task
+from prefect.concurrency.asyncio import ConcurrencySlotAcquisitionError
 from prefect.exceptions import CrashedRun
 from prefect.futures import PrefectFuture
 from prefect.logging import get_run_logger
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
 from flows.embedded import task_tags
+from flows.reach import wait_for_answer
 from flows.tasks import STAGE, retry_rule
 from recsys.cf.tuning.sampling import PlannedTrial
 from recsys.cf.tuning.spaces import load_space
@@ -95,6 +97,8 @@ def run_trials(
 ) -> None:
     """Run a batch, telling each trial as it ends; trials whose worker vanished are sent again.
 
+    So are those that met no Prefect server when they were to start, see ``wait_for_answer``.
+
     Raises what a trial raised, once the others have ended; WorkerLost when workers keep vanishing.
     """
     config, waiting = study.config, list(batch)
@@ -102,14 +106,15 @@ def run_trials(
     event = cancelled if config.tuning.runner == "threads" else None
     of_study = trial_task.with_options(tags=task_tags("trial"), **retry_rule(config.runtime))
     for _ in range(config.runtime.retries + 1):
+        wait_for_answer()
         futures = {of_study.submit(study, planned, event): planned for planned in waiting}
         failures, waiting = [], []
         for future in _as_they_end(list(futures)):
             error = _outcome(future)
             if error is None:
                 tell(trial_document(study, futures[future].number))
-            elif _is_lost_worker(error):
-                get_run_logger().warning("trial %d lost its worker: %r", futures[future].number, error)
+            elif _is_lost(error):
+                get_run_logger().warning("trial %d is sent again: %r", futures[future].number, error)
                 waiting.append(futures[future])
             else:
                 failures.append(error)
@@ -149,7 +154,10 @@ def _outcome(future: PrefectFuture[int]) -> Exception | None:
     return None
 
 
-def _is_lost_worker(error: Exception) -> bool:
+def _is_lost(error: Exception) -> bool:
+    """Return whether the trial's worker vanished, or the server when the trial was to start."""
     if isinstance(error, RecsysError):
         return False
-    return isinstance(error, CrashedRun) or type(error).__module__.split(".")[0] in _CLUSTERS
+    if isinstance(error, CrashedRun | ConcurrencySlotAcquisitionError):
+        return True
+    return type(error).__module__.split(".")[0] in _CLUSTERS

@@ -14,6 +14,7 @@ if __name__ == "__main__" and "--help" not in sys.argv:  # Prefect reads its set
 from prefect import flow
 
 from flows.artifacts import show_study
+from flows.reach import tell
 from flows.trials import end_task, measure_task, open_studies_task, run_trials, runner_of
 from flows.waiting import cancellation, wait_for_all
 from recsys.config.settings import default_store_uri
@@ -59,7 +60,7 @@ def tune_study(study: StudyReference) -> Json:
     result = finished_study(study)
     if result is None:
         result = _search_and_compare(study)
-    show_study(result)
+    tell(show_study, result)
     return result
 
 

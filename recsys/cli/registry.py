@@ -19,6 +19,10 @@ from recsys.types import Json
 app = typer.Typer(help="Models: which exist, which one serves, and why.", no_args_is_help=True)
 Name = Annotated[str, typer.Argument(help='Model id, its unique beginning, "champion" or "previous".')]
 Reason = Annotated[str, typer.Option("--reason", help="Why; kept in the history.")]
+ExpectedChampion = Annotated[
+    str | None,
+    typer.Option("--expected-champion", help="The model to leave: when another serves by now, refuse."),
+]
 _SHOWN_METRICS = ("recall@10", "ndcg@10", "coverage@10")
 
 
@@ -97,12 +101,16 @@ def promote(
 def rollback(
     store: StoreOption,
     reason: Reason,
+    expected_champion: ExpectedChampion = None,
     config: ConfigOption = None,
     overrides: SetOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Go back to the newest former champion whose files are intact."""
-    entry = _registry(store, config, overrides).rollback(reason)
+    registry = _registry(store, config, overrides)
+    # without the option: the one that serves as the command starts, whatever a night promotes meanwhile
+    leaving = registry.show(expected_champion).model_id if expected_champion else registry.state().champion
+    entry = registry.rollback(reason, expected_champion=leaving)
     _say(entry.to_json(), as_json, f"{entry.model_id} is champion again")
 
 
@@ -116,7 +124,7 @@ def archive(
 ) -> None:
     """Take a model out of the candidates."""
     entry = _registry(store, config, overrides).archive(name)
-    _say(entry.to_json(), as_json, f"{entry.model_id} is archived")
+    _say(entry.to_json(), as_json, f"{entry.model_id} is {entry.status}")
 
 
 @app.command()

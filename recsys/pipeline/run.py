@@ -74,12 +74,14 @@ def open_run(
     *,
     data_version: str = "latest",
     force: bool = False,
+    stamp: str | None = None,
     output: str | None = None,
 ) -> RunReference:
     """Return the run of this data version and configuration.
 
     The id is a function of both, so that a rerun finds checkpoints and results of an earlier attempt;
-    ``force`` makes a new one. Raises DataVersionNotFound; ConfigError when ``output`` cannot be written; what
+    ``force`` makes a new one, which ends in ``stamp`` (None: in the time), so that attempts with the same stamp
+    are one run. Raises DataVersionNotFound; ConfigError when ``output`` cannot be written; what
     ``require_content`` and ``require_embeddings`` raise.
     """
     _check_output(output)
@@ -91,7 +93,7 @@ def open_run(
     print_of_config = fingerprint_with_embeddings(config.bert, fingerprint(config))
     run_id = f"r_{manifest.content_hash[:12]}_{print_of_config[:8]}"
     if force:
-        run_id += f"_{datetime.now(UTC):%Y%m%dT%H%M%S%fZ}"
+        run_id += "_" + (stamp or f"{datetime.now(UTC):%Y%m%dT%H%M%S%fZ}")
     searched = {
         name: unset_fields(section) if is_searched(section) else frozenset()
         for name, section in (("als", config.als), ("bpr", config.bpr))

@@ -1,8 +1,15 @@
-"""Finding models in the registry's state by what people call them, and setting two side by side."""
+"""Finding models in the registry by what people call them or by when they served, and setting two side by side."""
 
-from recsys.errors import ModelNotFound
+from datetime import datetime
+
+from recsys.errors import ModelNotFound, RegistryError
+from recsys.registry.documents import parse_utc
+from recsys.registry.log import read_event
 from recsys.registry.state import ModelEntry, RegistryState
+from recsys.storage.base import Store
 from recsys.types import Json
+
+_MOVES = ("promote", "rollback")  # the actions that change the champion; both say which model it was before
 
 
 def find_model(state: RegistryState, name: str) -> ModelEntry:
@@ -24,6 +31,24 @@ def find_model(state: RegistryState, name: str) -> ModelEntry:
     if matches:
         raise ModelNotFound(f"{name!r} is the beginning of {len(matches)} models: {', '.join(matches[:5])}")
     raise ModelNotFound(f"no model {name!r} is registered; `recsys registry list` shows those that are")
+
+
+def champion_at(store: Store, state: RegistryState, moment: datetime) -> str | None:
+    """Return the model that served at ``moment``, or None; ``state`` is the newest one.
+
+    Goes back from the newest event to the first that is not after ``moment``: one request for each.
+    """
+    champion, number = state.champion, state.generation
+    while number > 0:
+        event = read_event(store, number)
+        if event is None:
+            raise RegistryError(f"event {number} of the registry log is missing; `recsys registry verify`")
+        if parse_utc(event.time) <= moment:
+            break
+        if event.action in _MOVES:
+            champion = event.arguments["from"]
+        number -= 1
+    return champion
 
 
 def compare_models(state: RegistryState, a: str, b: str) -> Json:

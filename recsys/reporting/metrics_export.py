@@ -19,15 +19,16 @@ _READABLE_BY_ALL = 0o644  # the collector runs as another user
 _MEASURE = re.compile(r"([a-z][a-z0-9_]*)(?:@(\d+))?")
 
 
-def render_metrics(result: Json, champion_registered_at: str | None = None) -> str:
+def render_metrics(result: Json, champion: Json | None = None, *, ended_at: str = "") -> str:
     """Return the metrics of one run, lines ending in a line feed; ages are left to the reader as timestamps.
 
     Args:
         result: The run's result document; what it lacks is left out.
-        champion_registered_at: When the model that serves now was registered, UTC, ISO 8601.
+        champion: The registry's entry of the model that serves now; None when there is none.
+        ended_at: When the night ended, UTC, ISO 8601; later than ``result`` when that was found, not made.
     """
     lines: list[str] = []
-    for name, help_text, samples in _metrics(result, champion_registered_at):
+    for name, help_text, samples in _metrics(result, champion or {}, ended_at):
         known = [(labels, value) for labels, value in samples if math.isfinite(value)]
         if known:
             lines += [f"# HELP train_cf_{name} {help_text}", f"# TYPE train_cf_{name} gauge"]
@@ -51,15 +52,14 @@ def write_metrics(path: Path, metrics: str) -> None:
             raise
 
 
-def _metrics(result: Json, registered_at: str | None) -> Iterator[tuple[str, str, Samples]]:
+def _metrics(result: Json, champion: Json, ended_at: str) -> Iterator[tuple[str, str, Samples]]:
     """Yield name, help and samples of each metric."""
     facts = {name: text(result, name) for name in ("run_id", "data_version", "fingerprint")}
-    champion = text(section(result, "decision"), "champion")
     yield "run_info", "The last run; its value is always 1.", [(facts, 1.0)]
     yield (
         "run_timestamp_seconds",
         "When the last run ended, in Unix time.",
-        _when(text(result, "created_at")),
+        _when(ended_at or text(result, "created_at")),
     )
     yield "failed_trainings", "Trainings of the run that failed.", _one(len(section(result, "failures")))
     yield "trained_models", "Models that the run trained; 0 when it was skipped.", _one(len(models(result)))
@@ -68,9 +68,13 @@ def _metrics(result: Json, registered_at: str | None) -> Iterator[tuple[str, str
         yield (
             "champion_info",
             "The model that serves; its value is always 1.",
-            [({"model_id": champion}, 1.0)],
+            [({"model_id": text(champion, "model_id")}, 1.0)],
         )
-    yield "champion_timestamp_seconds", "When the champion was registered.", _when(registered_at or "")
+    yield (
+        "champion_timestamp_seconds",
+        "When the champion was registered.",
+        _when(text(champion, "registered_at")),
+    )
     yield from _quality(result)
     yield "gate_passed", "Whether a model passed a gate of promotion.", _gates(result)
     yield from _data(result)
@@ -130,7 +134,8 @@ def _resources(result: Json) -> Iterator[tuple[str, str, Samples]]:
 
 
 def _promoted(result: Json) -> float:
-    return float(bool(section(result, "decision").get("promote")))
+    """Return whether this run moved the champion; one that found an earlier result moved nothing."""
+    return float(bool(section(result, "decision").get("promote")) and not result.get("reused"))
 
 
 def _one(value: float) -> Samples:

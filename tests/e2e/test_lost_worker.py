@@ -44,9 +44,9 @@ def shop(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def late_night(shop):
-    """Return the id of a night that waited for a worker until the server called it late."""
+    """Return the id of a forced night that waited for a worker until the server called it late."""
     prefect, alerts, _, _ = shop
-    run_id = prefect.start_run(NIGHTLY, overrides=LONG)
+    run_id = prefect.start_run(NIGHTLY, overrides=LONG, force=True)
     until(lambda: alerts.first("prefect.flow-run.Late"), LONG_ENOUGH_SECONDS, "late alert")
     return run_id
 
@@ -87,6 +87,15 @@ def test_a_killed_worker_is_noticed_and_the_rerun_goes_on_from_the_checkpoints(s
         == crashed["name"]
     )
     rerun = until(lambda: (prefect.runs_of(RERUN) or [None])[0], LONG_ENOUGH_SECONDS, "rerun")
-    assert prefect.wait(rerun["id"], 2 * LONG_ENOUGH_SECONDS)["state_type"] == "COMPLETED"
+    ended = prefect.wait(rerun["id"], 2 * LONG_ENOUGH_SECONDS)
+    assert ended["state_type"] == "COMPLETED"
+    assert ended["parameters"] == {**crashed["parameters"], "resumes": late_night}
+    assert run_of(ended) == run_of(crashed), "a forced night is continued, not begun anew"
     resumed = [line for line in prefect.logs(rerun["id"]) if "goes on after" in line]
     assert len(resumed) == 2, "both trainings resume from their checkpoints"
+
+
+def run_of(flow_run):
+    """Return the id of the run, which a flow run has as a tag."""
+    (run_id,) = [tag for tag in flow_run["tags"] if tag.startswith("r_")]
+    return run_id

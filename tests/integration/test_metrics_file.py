@@ -58,7 +58,20 @@ def test_a_night_its_repetition_and_a_skipped_night(shop: str, tmp_path: Path) -
 
     (tmp_path / "collector" / "train_cf.prom").unlink()
     assert run_nightly(shop, load_config(None, SETTINGS))["reused"]
-    assert samples(tmp_path) == found
+    again = samples(tmp_path)
+    assert (found["promoted"], again.pop("promoted")) == ([({}, 1.0)], [({}, 0.0)])
+    assert again.pop("run_timestamp_seconds")[0][1] > found["run_timestamp_seconds"][0][1]
+    assert again == {name: found[name] for name in again}
+
+    registry = Registry(LocalStore(Path(shop)))
+    sibling = next(one for one in registry.list() if one.model_id != entry.model_id)
+    registry.promote(sibling.model_id, reasons=["by hand"])
+    assert run_nightly(shop, load_config(None, SETTINGS))["reused"]
+    serving = samples(tmp_path)
+    assert serving["champion_info"] == [({"model_id": sibling.model_id}, 1.0)]
+    registered = datetime.fromisoformat(sibling.registered_at).timestamp()
+    assert serving["champion_timestamp_seconds"] == [({}, registered)]
+    registry.rollback("no good")
 
     run_nightly(shop, load_config(None, [*SETTINGS, "runtime.min_data_change=0.5", "runtime.seed=7"]))
     skipped = samples(tmp_path)

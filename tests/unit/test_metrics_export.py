@@ -15,6 +15,7 @@ from report_example import IDS, POPULARITY, example_result
 from recsys.reporting.metrics_export import render_metrics, write_metrics
 
 ROOT = Path(__file__).resolve().parents[2]
+CHAMPION = {"model_id": IDS["bpr"], "registered_at": "2026-11-25T01:02:03+00:00"}
 
 
 def read(metrics: str) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
@@ -36,7 +37,7 @@ def value(samples, name, **labels):
 
 def test_every_number_a_shop_watches_is_there() -> None:
     result = example_result()
-    samples = read(render_metrics(result, "2026-11-25T01:02:03+00:00"))
+    samples = read(render_metrics(result, CHAMPION))
     model = result["models"]["als"]
     assert value(samples, "recall", model="als", k="10") == model["metrics"]["recall@10"]
     assert value(samples, "ndcg", model="bpr", k="20") == result["models"]["bpr"]["metrics"]["ndcg@20"]
@@ -55,6 +56,16 @@ def test_every_number_a_shop_watches_is_there() -> None:
     assert value(samples, "trained_models") == 2
 
 
+def test_a_result_that_was_found_again_tells_of_now() -> None:
+    result = example_result() | {"reused": True}
+    serving = {"model_id": IDS["als"], "registered_at": "2026-11-20T00:00:00+00:00"}
+    samples = read(render_metrics(result, serving, ended_at="2026-11-26T01:00:00+00:00"))
+    assert value(samples, "run_timestamp_seconds") == datetime(2026, 11, 26, 1, tzinfo=UTC).timestamp()
+    assert value(samples, "champion_info", model_id=IDS["als"]) == 1.0
+    assert ("train_cf_champion_info", frozenset({("model_id", IDS["bpr"])})) not in samples
+    assert value(samples, "promoted") == 0.0
+
+
 def test_a_refusal_and_a_failure_show() -> None:
     result = example_result(promote=False)
     result["failures"] = {"bpr": "DivergedError: NaN"}
@@ -69,7 +80,10 @@ def test_what_is_missing_or_no_number_is_left_out() -> None:
     assert read(render_metrics({}))["train_cf_trained_models", frozenset()] == 0
     result = example_result()
     result["models"]["als"]["metrics"] |= {"recall@10": math.nan, "odd name{}": 1.0, "mrr": None}
-    names = {(name, dict(labels).get("model")) for name, labels in read(render_metrics(result, "yesterday"))}
+    names = {
+        (name, dict(labels).get("model"))
+        for name, labels in read(render_metrics(result, {"registered_at": "yesterday"}))
+    }
     assert ("train_cf_recall", "als") in names  # recall@20
     assert ("train_cf_mrr", "als") not in names
     assert not any("odd" in name for name, _ in names)
@@ -120,6 +134,6 @@ def test_alerts_ask_for_metrics_that_exist() -> None:
         for rule in group["rules"]
         for name in re.findall(r"train_cf_\w+", rule["expr"])
     }
-    exported = {name for name, _ in read(render_metrics(example_result(), "2026-11-25T01:02:03+00:00"))}
+    exported = {name for name, _ in read(render_metrics(example_result(), CHAMPION))}
     assert asked
     assert asked <= exported
