@@ -62,12 +62,7 @@ def test_a_night_that_nobody_takes_is_told_to_the_webhook(shop, late_night):
 @pytest.mark.slow
 def test_a_killed_worker_is_noticed_and_the_rerun_goes_on_from_the_checkpoints(shop, late_night):
     prefect, alerts, stack, store = shop
-    zombie = next(
-        one for one in prefect.call("POST", "/automations/filter", {}) if one["name"] == "train-cf: zombie"
-    )
-    zombie["trigger"]["within"] = ZOMBIE_SECONDS
-    body = {name: zombie[name] for name in ("name", "description", "enabled", "trigger", "actions")}
-    prefect.call("PUT", f"/automations/{zombie['id']}", body)
+    prefect.notice_zombies_after(ZOMBIE_SECONDS)
     worker = stack.enter_context(prefect.worker("cpu"))
     both = [f"runs/*/{model}/checkpoints/*" for model in ("als", "bpr")]
     until(

@@ -6,7 +6,6 @@ One server for the whole file. The GPU worker is simulated: it claims a GPU and 
 import time
 from contextlib import ExitStack
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import psutil
@@ -215,9 +214,9 @@ def test_when_nobody_takes_als_it_falls_back_or_fails_by_configuration(productio
 def faulty_night(production, manual_night):
     """A scheduled night that loses S3 for 20 s and its GPU worker for good; return the flow run."""
     prefect, s3 = production.prefect, production.s3
-    notice_zombies_after(prefect, ZOMBIE_SECONDS)
+    prefect.notice_zombies_after(ZOMBIE_SECONDS)
     started = len(prefect.runs_of(NIGHTLY))
-    schedule(prefect, overrides=LONG)
+    prefect.schedule(NIGHTLY, overrides=LONG)
     run = until(
         lambda: (prefect.runs_of(NIGHTLY)[started:] or [None])[0], LONG_ENOUGH_SECONDS, "scheduled run"
     )
@@ -246,25 +245,6 @@ def saved_checkpoints(requests: list[str]) -> bool:
         any(line.startswith("PUT") and f"/{model}/checkpoints/" in line for line in requests)
         for model in ("als", "bpr")
     )
-
-
-def notice_zombies_after(prefect: PrefectServer, seconds: float) -> None:
-    automation = next(
-        one for one in prefect.call("POST", "/automations/filter", {}) if one["name"] == "train-cf: zombie"
-    )
-    automation["trigger"]["within"] = seconds
-    body = {name: automation[name] for name in ("name", "description", "enabled", "trigger", "actions")}
-    prefect.call("PUT", f"/automations/{automation['id']}", body)
-
-
-def schedule(prefect: PrefectServer, **parameters: Any) -> None:
-    """Move the schedule of the nightly deployment to a few seconds from now."""
-    soon = datetime.now(UTC) + timedelta(seconds=20)
-    interval = {"interval": 86_400, "anchor_date": soon.isoformat()}
-    path = f"/deployments/{prefect.deployment(NIGHTLY)}/schedules"
-    (nightly,) = prefect.call("GET", path)
-    assert nightly["schedule"]["cron"]
-    prefect.call("PATCH", f"{path}/{nightly['id']}", {"schedule": interval, "parameters": parameters})
 
 
 @pytest.mark.slow
