@@ -4,8 +4,10 @@ from datetime import datetime
 
 from recsys.cf.data.version import list_versions
 from recsys.registry.catalogue import Registry
-from recsys.registry.lease import running_since
+from recsys.registry.lease import any_running, running_since
 from recsys.storage.base import Store
+
+_KINDS = ("r", "st")  # of ids that have the hash of their data: nights and studies
 
 
 def needed_data_versions(store: Store, now: datetime) -> set[str]:
@@ -17,8 +19,11 @@ def needed_data_versions(store: Store, now: datetime) -> set[str]:
 
 
 def is_needed(store: Store, version: str, now: datetime) -> bool:
-    """Return whether the version with this id is one of them; reads no manifest."""
-    return version in _served_versions(store) or version.rsplit("_", 1)[-1] in _running_hashes(store, now)
+    """Return whether the version with this id is one of them; reads no manifest, and no run of other data."""
+    digits = version.rsplit("_", 1)[-1]
+    return version in _served_versions(store) or any(
+        any_running(store, f"{kind}_{digits}_", now) for kind in _KINDS
+    )
 
 
 def _served_versions(store: Store) -> set[str]:

@@ -8,6 +8,7 @@ opened its files goes on reading them, because their bytes go when the last map 
 import fcntl
 import logging
 import os
+import re
 import shutil
 import time
 from collections.abc import Iterator
@@ -25,6 +26,7 @@ _COPIES_KEPT = 3
 _IN_USE_SECONDS = 600.0  # from the last use of a copy until its files are open, at most
 _KILLED_SECONDS = 86_400.0  # no download takes that long
 _DIGITS = 16  # of the manifest's hash, in the name of a copy
+_HEX = re.compile(rf"[0-9a-f]{{{_DIGITS}}}")
 _log = logging.getLogger(__name__)
 
 
@@ -41,7 +43,7 @@ def cached_model(store: Store, model_id: str, manifest_sha256: str, cache_dir: P
     what killed downloads left; other things in ``cache_dir`` stay.
 
     Raises:
-        IntegrityError: The files in the store are not those that were registered.
+        IntegrityError: The files in the store are not those that were registered, or a damaged copy cannot be replaced.
         ModelNotFound: The store has no such model.
     """
     copy = cache_dir / f"{model_id}-{manifest_sha256[:_DIGITS]}"
@@ -51,7 +53,7 @@ def cached_model(store: Store, model_id: str, manifest_sha256: str, cache_dir: P
     try:
         fetch_model(store, model_id, temporary, expected_sha256=manifest_sha256)
         with translated_errors(str(copy)):
-            _move(temporary, copy)
+            _move(temporary, copy, manifest_sha256)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     _remove_old_copies(cache_dir, keep=copy)
@@ -87,12 +89,18 @@ def _damage(copy: Path, manifest_sha256: str) -> str | None:
     return None
 
 
-def _move(temporary: Path, copy: Path) -> None:
+def _move(temporary: Path, copy: Path, manifest_sha256: str) -> None:
     try:
         temporary.rename(copy)
-    except OSError:
-        if not copy.is_dir():  # else another process was quicker, with the same verified bytes
+    except OSError as error:
+        if not copy.is_dir():
             raise
+        # else another process was quicker, with the same bytes, or a damaged copy could not be removed
+        if (damage := _damage(copy, manifest_sha256)) is not None:
+            raise IntegrityError(
+                f"the cached copy {copy} is damaged ({damage}) and cannot be replaced: remove it, or name another "
+                "cache directory with XDG_CACHE_HOME"
+            ) from error
 
 
 def _remove_old_copies(cache_dir: Path, keep: Path) -> None:
@@ -126,7 +134,7 @@ def _is_copy_name(name: str) -> bool:
         split_model_id(model_id)
     except RegistryError:
         return False
-    return len(digits) == _DIGITS
+    return _HEX.fullmatch(digits) is not None
 
 
 def _used_at(path: Path) -> float:

@@ -57,6 +57,11 @@ def is_running(store: Store, run_id: str, now: datetime) -> bool:
     return any(_leases(store, f"{RUNS_PREFIX}{run_id}/{_LEASE_PREFIX}", now))
 
 
+def any_running(store: Store, beginning: str, now: datetime) -> bool:
+    """Return whether a run whose id begins so has a lease that has not run out; lists those runs alone."""
+    return any(_leases(store, f"{RUNS_PREFIX}{beginning}", now))
+
+
 def _leases(store: Store, prefix: str, now: datetime) -> Iterator[tuple[str, datetime]]:
     """Yield (run_id, start) of the leases below ``prefix`` that have not run out."""
     for info in store.list(prefix):

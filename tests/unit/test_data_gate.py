@@ -20,6 +20,7 @@ from recsys.registry.artifact import new_version, stage_model
 from recsys.registry.catalogue import Registry
 from recsys.registry.lease import running
 from recsys.storage.local import LocalStore
+from recsys.storage.memory import MemoryStore
 
 GATED = load_config(None, ["runtime.min_data_change=0.1"])
 
@@ -141,6 +142,18 @@ def test_data_of_champions_and_running_nights_are_needed(nights, tmp_path):
     now = datetime.now(UTC)
     assert needed_data_versions(store, now) == {versions[0]}
     assert [is_needed(store, version, now) for version in versions] == [True, False, False]
+
+
+def test_whether_a_version_is_needed_reads_no_lease_of_other_data(tmp_path):
+    store, now = MemoryStore(), datetime.now(UTC)
+    with running(store, "r_aaaaaaaaaaaa_00000000"), running(store, "st_bbbbbbbbbbbb_00000000_x"):
+        before = len(store.calls)
+        found = [is_needed(store, f"v_20260101T000000Z_{digit * 12}", now) for digit in "abc"]
+        read = [
+            key for operation, key in store.calls[before:] if operation == "get" and key.startswith("runs/")
+        ]
+    assert found == [True, True, False]
+    assert [key.split("/")[1] for key in read] == ["r_aaaaaaaaaaaa_00000000", "st_bbbbbbbbbbbb_00000000_x"]
 
 
 def test_skipping_is_written_down(nights, tmp_path):

@@ -8,7 +8,7 @@ import pytest
 from sample_models import POPULARITY, publish, write_model
 
 from recsys.errors import IntegrityError, ModelNotFound, StoreUnavailable
-from recsys.registry import load_champion, load_model
+from recsys.registry import cache, load_champion, load_model
 from recsys.registry.artifact import model_prefix, new_version, stage_model
 from recsys.registry.catalogue import Registry
 from recsys.registry.serving import ServingModel
@@ -182,6 +182,19 @@ def test_a_damaged_cache_is_fetched_again(
     else:
         victim.unlink()
     assert load_champion(store, cache_dir=cache_dir).recommend("u0", 1)[0].score == 3.0
+
+
+def test_a_damaged_copy_that_cannot_be_replaced_is_never_returned(
+    store: MemoryStore, champion: str, cache_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As one of another user is in a directory with the sticky bit."""
+    load_champion(store, cache_dir=cache_dir)
+    (victim,) = cache_dir.glob("*/als_V.npy")
+    victim.write_bytes(b"BAD!")
+    monkeypatch.setattr(cache, "_remove", lambda copy: None)
+    with pytest.raises(IntegrityError, match=r"als_V.npy was changed\) and cannot be replaced"):
+        load_champion(store, cache_dir=cache_dir)
+    assert [path.name for path in cache_dir.iterdir()] == [victim.parent.name], "the download is gone"
 
 
 def test_old_copies_leave_the_cache(
