@@ -115,7 +115,7 @@ def test_killed_downloads_go_and_files_of_other_people_stay(registry, tmp_path):
     """The cache may be a directory that holds other things: cache_dir="."."""
     cache = tmp_path / "cache"
     theirs = ["~backup", "notes", "images", "src", "v_20260101T000000Z_aaaaaaaaaaaa"]
-    theirs += ["als_20261125T020000Z_0badcafe-backup_of_monday"]  # as long as a hash
+    theirs += [f"als_2026112{n}T020000Z_0badcafe-backup_of_monday" for n in range(4)]  # as long as a hash
     killed, downloading = "~" + "a" * 32, "~" + "b" * 32
     for name in (*theirs, killed, downloading):
         (cache / name).mkdir(parents=True)
