@@ -6,6 +6,7 @@ RecsysError
  |    +-- RawDataError           raw files cannot be read as the schema says
  |    +-- EmptyDataError         a step left nothing; names the filter that emptied it
  |    +-- DataValidationError    a data version is damaged; carries every finding
+ |    |    +-- NewerSchema       it was written by newer code, and this code cannot tell whether it is
  |    +-- DataVersionNotFound    no such data version
  |    +-- LatestMoved            an append to the latest version was overtaken every time: retry makes sense
  +-- StoreError                  exit 4
@@ -89,6 +90,10 @@ class DataValidationError(DataError):
         super().__init__(message)
         self.args = (message, findings)
         self.findings = tuple(findings)
+
+
+class NewerSchema(DataValidationError):
+    """Newer code wrote the data version: nothing says that it is damaged, but this code cannot read it."""
 
 
 class StoreError(RecsysError):

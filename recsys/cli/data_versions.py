@@ -65,8 +65,8 @@ def set_latest_command(
     as_json: JsonOption = False,
 ) -> None:
     """Make an intact data version the latest: what nights train on and what --append-to latest continues."""
-    from recsys.cf.data.latest import latest_version, move_latest
-    from recsys.cf.data.version import resolve_version, verify_version
+    from recsys.cf.data.latest import choose_latest, latest_version
+    from recsys.cf.data.version import newest_version, resolve_version, verify_version
 
     opened = open_store(store)
     name = resolve_version(opened, version)
@@ -74,7 +74,7 @@ def set_latest_command(
         sentence = f"data version {name} is damaged, the latest stays: {'; '.join(findings)}"
         raise DataValidationError(sentence, tuple(findings))
     before = latest_version(opened)
-    move_latest(opened, name)
+    choose_latest(opened, name, newest_version(opened) or name)
     if as_json:
         emit({"version": name, "before": before})
     else:

@@ -18,7 +18,7 @@ OPTIONS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 MOST_BYTES = 2_000_000
 SLOWEST_FIRST_PAINT_MILLISECONDS = 1000
 SCREENS = {"desk": (1280, 900), "phone": (390, 844)}
-PAINT = "performance.getEntriesByName('first-contentful-paint')[0].startTime"
+PAINTS = "performance.getEntriesByName('first-contentful-paint')"
 TOO_WIDE = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
 
 
@@ -98,7 +98,8 @@ def test_a_page_is_small_quick_and_asks_for_nothing(browser: Any, pages: dict[st
     for _ in range(5):  # the page's own time, not that of what else runs here
         opened = open_page(browser, pages[name], "desk", "light")
         assert opened.requests == [pages[name].as_uri()]
-        paints.append(opened.tab.evaluate(PAINT))
+        opened.tab.wait_for_function(f"{PAINTS}.length > 0", timeout=120_000)  # loaded is not painted yet
+        paints.append(opened.tab.evaluate(f"{PAINTS}[0].startTime"))
         opened.tab.context.close()
     assert min(paints) < SLOWEST_FIRST_PAINT_MILLISECONDS
 

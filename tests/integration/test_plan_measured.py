@@ -120,7 +120,7 @@ def test_the_memory_of_preparing_and_loading_is_as_predicted(tmp_path):
     sizes = Sizes(users, items, train, int(0.8 * train), rows - train)
     pool = CONFIG.data.top_popular_items
     within(
-        0.2,
+        0.25,  # a third of it is what libraries set up, which differs among machines
         memory.INTERPRETER_BYTES + loading["peak"],
         memory.INTERPRETER_BYTES + memory.load_bytes(sizes, pool),
     )

@@ -47,7 +47,7 @@ def import_legacy(store: Store, directory: Path, config: DataConfig) -> tuple[st
 
     Rows that break a law are dropped and counted in the funnel: held-out rows that are also in train or no
     positives, users without a train positive. Users and items without rows disappear; indices are given anew,
-    by id. Importing the same files again finds the version, and leaves a later one the latest.
+    by id. Importing the same files again finds the version, and leaves a later one, or one chosen by hand, the latest.
 
     Raises:
         RawDataError: a file is missing, damaged, or holds what no such file may hold (nothing of it is run).

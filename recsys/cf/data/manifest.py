@@ -8,7 +8,13 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from recsys.cf.data.files import REQUIRED_FILES
-from recsys.errors import DataValidationError, DataVersionNotFound, ObjectNotFound, OutcomeUnknown
+from recsys.errors import (
+    DataValidationError,
+    DataVersionNotFound,
+    NewerSchema,
+    ObjectNotFound,
+    OutcomeUnknown,
+)
 from recsys.storage.base import Store, is_key
 
 # Raised by one whenever the same input would be prepared into other files.
@@ -24,6 +30,12 @@ class FileEntry(BaseModel):
 
     sha256: str
     bytes: int
+
+
+class _Schema(BaseModel):
+    """All that a manifest of any schema says in the same way."""
+
+    schema_version: int
 
 
 class Manifest(BaseModel):
@@ -47,12 +59,19 @@ def file_key(version: str, name: str) -> str:
 
 
 def read_manifest(store: Store, version: str) -> Manifest:
-    """Return the manifest of a version id. Raises DataVersionNotFound or DataValidationError."""
+    """Return the manifest of a version id.
+
+    Raises DataVersionNotFound, NewerSchema whatever else newer code has changed, or DataValidationError.
+    """
     try:
         data = store.get(file_key(version, MANIFEST_FILE)).data
     except ObjectNotFound as error:
         raise DataVersionNotFound(f"{store.uri} has no data version {version}") from error
     try:
+        schema = _Schema.model_validate_json(data).schema_version
+        if schema > SCHEMA_VERSION:
+            finding = f"schema version {schema} is newer than this code knows: upgrade recsys"
+            raise NewerSchema(f"data version {version}: {finding}", (finding,))
         manifest = Manifest.model_validate_json(data)
     except ValidationError as error:
         finding = f"{MANIFEST_FILE} cannot be read: {error.errors()[0]['msg']}"
@@ -75,10 +94,6 @@ def put_manifest(store: Store, manifest: Manifest) -> None:
 
 def _manifest_faults(manifest: Manifest, version: str) -> list[str]:
     faults = []
-    if manifest.schema_version > SCHEMA_VERSION:
-        faults.append(
-            f"schema version {manifest.schema_version} is newer than this code knows: upgrade recsys"
-        )
     if manifest.version != version or not version.endswith(manifest.content_hash[:12]):
         faults.append(f"{MANIFEST_FILE} belongs to version {manifest.version} ({manifest.content_hash[:12]})")
     faults += [f"{MANIFEST_FILE} lacks {name}" for name in REQUIRED_FILES if name not in manifest.files]

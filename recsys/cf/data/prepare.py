@@ -75,7 +75,7 @@ def prepare(
 
     A version becomes visible only when whole: it is built and validated locally, uploaded, and its manifest
     written last. Equal input bytes and settings give equal file bytes, so one that exists is found and nothing is
-    done: a later version stays the latest (a warning says so). 370,000 rows take a few seconds, and time
+    done: a later latest, or one chosen by hand, stays (a warning says so). 370,000 rows take a few seconds, and time
     grows linearly with the rows; memory holds ``part_rows`` rows and about 70 bytes for each trained one.
 
     Args:
@@ -153,16 +153,17 @@ def _point_latest(store: Store, version: str, follows: str | None, *, created: b
 
     An append to the latest version moves it from ``follows`` only: whatever else is the latest holds reviews that
     ``version`` lacks. A new version is meant, so it takes the place of any other. One that was there already may be
-    found by a job that is merely repeated: it never takes the place of a later one, only that of an earlier one,
-    which a run that was killed before its move has left behind.
+    found by a job that is merely repeated: it never takes the place of a later one or, if it was there by then, of
+    one chosen by hand; only that of an earlier one, which a run that was killed before its move has left behind.
     """
+    stays = None
     if follows is not None:
-        move_latest_from(store, version, follows)
+        stays = move_latest_from(store, version, follows, created=created)
     elif created:
         move_latest(store, version)
-    elif stays := move_latest_forward(store, version):
-        return (stays,)
-    return ()
+    else:
+        stays = move_latest_forward(store, version)
+    return (stays,) if stays else ()
 
 
 def _make(

@@ -109,6 +109,11 @@ def resolve_version(store: Store, name: str) -> str:
     return _by_hash(store, name)
 
 
+def newest_version(store: Store) -> str | None:
+    """Return the id that was made last, whether or not its manifest can be read; None before the first version."""
+    return max(_version_ids(store), default=None)
+
+
 def find_content(store: Store, content_hash: str) -> str | None:
     """Return the newest intact version with that content hash, or None; reads all its bytes to know."""
     for version in reversed(list(_version_ids(store))):
