@@ -10,7 +10,8 @@ from flows.events import emit_champion_changed
 from flows.tasks import STAGE
 from recsys.config.load import load_config
 from recsys.config.settings import default_store_uri
-from recsys.registry.catalogue import UNSET, Registry
+from recsys.registry.catalogue import UNSET, Registry, Unset
+from recsys.registry.lookup import find_model
 from recsys.storage.open import open_store
 from recsys.types import Json
 
@@ -52,14 +53,25 @@ def rollback(
 
 @task(name="promote", **STAGE)
 def promote_task(store: str, config_path: str | None, model: str, reason: str, asked_at: datetime) -> Json:
-    """Move the alias to the model and tell the world, unless it was there already."""
-    registry = _registry(store, config_path)
-    before = registry.state().champion
-    # "previous" means another model once the champion has moved, be it by an earlier attempt of this task
-    expected = registry.champion_at(asked_at) if model == "previous" else UNSET
-    entry = registry.promote(model, reasons=[f"by hand: {reason}"], expected_champion=expected)
-    if entry.model_id != before:
-        emit_champion_changed(store, entry.model_id, before, [f"by hand: {reason}"])
+    """Move the alias to the model and tell the world, unless it was there already.
+
+    An attempt after one that moved the alias and then failed moves nothing, and tells.
+    """
+    registry, reasons = _registry(store, config_path), (f"by hand: {reason}",)
+    before, target = registry.state().champion, model
+    expected: str | Unset | None = UNSET
+    if model == "previous":  # another model once the champion has moved, be it by an earlier attempt
+        then = registry.state_at(asked_at)
+        target, expected = find_model(then, model).model_id, then.champion
+    entry = registry.promote(target, reasons=reasons, expected_champion=expected)
+    # Only the log knows whether an earlier attempt moved the alias; where clocks differ, it may miss that of this one.
+    replaced = [
+        move.arguments["from"]
+        for move in registry.moves_since(asked_at)
+        if move.arguments["model_id"] == entry.model_id and move.reasons == reasons
+    ]
+    if replaced or entry.model_id != before:
+        emit_champion_changed(store, entry.model_id, replaced[-1] if replaced else before, reasons)
     return entry.to_json()
 
 

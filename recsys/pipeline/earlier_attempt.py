@@ -8,10 +8,9 @@ from recsys.pipeline.fit import FitReference
 from recsys.pipeline.run import RunReference
 from recsys.registry.artifact import read_manifest, verify_model
 from recsys.registry.log import Event, read_event
+from recsys.registry.lookup import MOVES
 from recsys.registry.state import ModelEntry, RegistryState
 from recsys.storage.base import Store
-
-_MOVES = ("promote", "rollback")  # what makes another model champion; both say which one it was before
 
 
 @dataclass(frozen=True)
@@ -81,7 +80,7 @@ def _moves_since_registration(store: Store, state: RegistryState, model_ids: set
         event = read_event(store, number)
         if event is None:
             raise RegistryError(f"event {number} of the registry log is missing; `recsys registry verify`")
-        if event.action in _MOVES:
+        if event.action in MOVES:
             moves.append(event)
         if event.action == "register":
             missing.discard(event.arguments["model_id"])

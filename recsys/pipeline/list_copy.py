@@ -37,13 +37,13 @@ def copy_set(lists: ListSet, result: Json, output: Path) -> None:
     Of what lies there only files of the same names are replaced, and those that an earlier copy's manifest names
     removed.
 
-    A lease is held meanwhile, for sets that retention would remove.
+    A lease is held meanwhile, for sets that retention would remove, by those who may write into the store.
 
     Raises:
         IntegrityError: A file in the store is not what the manifest says.
         ConfigError: See ``check_output``.
     """
-    with lists.lease():
+    with lists.lease(required=False):
         _copy_set(lists, output)
     result["local_copy"] = str(output)
 

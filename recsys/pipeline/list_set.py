@@ -71,9 +71,9 @@ class ListSet(BaseModel):
         """Return the model of the set, opened once per process."""
         return open_list_model(self.store_uri, self.model_id, self.manifest_sha256)
 
-    def lease(self) -> AbstractContextManager[None]:
-        """Return a context in which retention leaves the set alone, whatever of it is there."""
-        return running(self.open_store(), self.set_id)
+    def lease(self, *, required: bool = True) -> AbstractContextManager[None]:
+        """Return a context in which retention leaves the set alone, whatever of it is there; see ``running``."""
+        return running(self.open_store(), self.set_id, required=required)
 
 
 def open_set(store_uri: str, config: TrainingConfig, model: str = _CHAMPION) -> ListSet:

@@ -78,10 +78,11 @@ def finished_set(lists: ListSet) -> Json | None:
 
     None, too, for a published set whose files are damaged. Its manifest stays while they are made again, so that
     latest.json never names a set that is not there. A lease is held from before the first look until latest.json
-    names the set, so that retention removes it before, and it is not found, or not at all.
+    names the set, so that retention removes it before, and it is not found, or not at all. Those who may only read
+    find it without one.
     """
     store = lists.open_store()
-    with lists.lease():
+    with lists.lease(required=False):
         manifest = read_set(store, lists.prefix)
         if manifest is None:
             return None

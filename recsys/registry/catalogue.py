@@ -15,7 +15,7 @@ from recsys.registry.commit import Change, catch_up, commit
 from recsys.registry.documents import parse_utc
 from recsys.registry.gc import GcReport, GcRules, plan_garbage, remove_garbage
 from recsys.registry.log import Event, events_after
-from recsys.registry.lookup import champion_at, compare_models, find_model
+from recsys.registry.lookup import champion_at, compare_models, find_model, moves_since
 from recsys.registry.snapshot import advance_snapshot
 from recsys.registry.state import ModelEntry, RegistryState, fold
 from recsys.registry.verify import newest_intact_champion, verify_registry
@@ -241,6 +241,10 @@ class Registry:
     def champion_at(self, moment: datetime) -> str | None:
         """Return the model that served at ``moment``, by the clocks of who changed it; see ``lookup.champion_at``."""
         return champion_at(self.store, self.state(), moment)
+
+    def moves_since(self, moment: datetime) -> Sequence[Event]:
+        """Return the events that changed the champion after ``moment``, oldest first; see ``lookup.moves_since``."""
+        return moves_since(self.store, self.state(), moment)
 
     def _set_status(self, name: str, action: str, status: str, reasons: tuple[str, ...]) -> ModelEntry:
         model_id = self.show(name).model_id

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 
-from recsys.errors import ObjectNotFound, RegistryError, StoreError
+from recsys.errors import AccessDenied, ObjectNotFound, RegistryError, StoreError
 from recsys.registry.documents import SCHEMA_VERSION, decode, encode, parse_utc, utc_text
 from recsys.storage.base import Store
 
@@ -16,10 +16,14 @@ logger = logging.getLogger(__name__)
 
 
 @contextmanager
-def running(store: Store, run_id: str, *, hours: float = 24.0) -> Iterator[None]:
+def running(store: Store, run_id: str, *, hours: float = 24.0, required: bool = True) -> Iterator[None]:
     """Hold a lease ``runs/{run_id}/running-{attempt}.json``; removed at the end, it runs out after ``hours``.
 
-    Each attempt has one of its own, so two attempts of one run do not end each other's.
+    Each attempt has one of its own, so two attempts of one run do not end each other's. Where it is not ``required``,
+    those who may only read go on without one.
+
+    Raises:
+        AccessDenied: The store may not be written, and the lease is required.
     """
     key = f"{RUNS_PREFIX}{run_id}/{_LEASE_PREFIX}{uuid.uuid4().hex}.json"
     now = datetime.now(UTC)
@@ -31,12 +35,20 @@ def running(store: Store, run_id: str, *, hours: float = 24.0) -> Iterator[None]
             "expires_at": utc_text(now + timedelta(hours=hours)),
         }
     )
-    store.put_new(key, lease)
+    held = True
+    try:
+        store.put_new(key, lease)
+    except AccessDenied as error:
+        if required:
+            raise
+        held = False
+        logger.info("no lease protects what is read: %s", error)
     try:
         yield
     finally:
         try:
-            store.delete(key)
+            if held:
+                store.delete(key)
         except StoreError as error:  # the stage has its result, or an error that says more
             logger.warning("lease %s stays until it runs out: %s", key, error)
 

@@ -4,12 +4,12 @@ from datetime import datetime
 
 from recsys.errors import ModelNotFound, RegistryError
 from recsys.registry.documents import parse_utc
-from recsys.registry.log import read_event
+from recsys.registry.log import Event, read_event
 from recsys.registry.state import ModelEntry, RegistryState
 from recsys.storage.base import Store
 from recsys.types import Json
 
-_MOVES = ("promote", "rollback")  # the actions that change the champion; both say which model it was before
+MOVES = ("promote", "rollback")  # the actions that change the champion; both say which model it was before
 
 
 def find_model(state: RegistryState, name: str) -> ModelEntry:
@@ -36,19 +36,28 @@ def find_model(state: RegistryState, name: str) -> ModelEntry:
 def champion_at(store: Store, state: RegistryState, moment: datetime) -> str | None:
     """Return the model that served at ``moment``, or None; ``state`` is the newest one.
 
+    Costs what ``moves_since`` does.
+    """
+    moves = moves_since(store, state, moment)
+    return moves[0].arguments["from"] if moves else state.champion
+
+
+def moves_since(store: Store, state: RegistryState, moment: datetime) -> list[Event]:
+    """Return the events that changed the champion after ``moment``, oldest first; ``state`` is the newest one.
+
     Goes back from the newest event to the first that is not after ``moment``: one request for each.
     """
-    champion, number = state.champion, state.generation
+    moves, number = [], state.generation
     while number > 0:
         event = read_event(store, number)
         if event is None:
             raise RegistryError(f"event {number} of the registry log is missing; `recsys registry verify`")
         if parse_utc(event.time) <= moment:
             break
-        if event.action in _MOVES:
-            champion = event.arguments["from"]
+        if event.action in MOVES:
+            moves.append(event)
         number -= 1
-    return champion
+    return moves[::-1]
 
 
 def compare_models(state: RegistryState, a: str, b: str) -> Json:

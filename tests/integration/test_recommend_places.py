@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 from listed_models import parquet_of, store_with_champion
+from servers import READER
 
 from recsys.config.load import load_config
+from recsys.errors import AccessDenied
 from recsys.pipeline.list_set import LATEST_KEY, open_set
 from recsys.pipeline.recommend_all import recommend_all
 from recsys.storage.local import LocalStore
@@ -52,6 +54,25 @@ def test_s3_gets_the_bytes_that_a_folder_gets(s3, tmp_path):
     assert parquet_of(remote, prefix) == parquet_of(store, prefix)
     assert remote.get(LATEST_KEY).data == store.get(LATEST_KEY).data
     assert recommend_all(remote.uri, config)["reused"]
+
+
+@pytest.mark.parametrize("model", ["champion", "by id"])
+def test_a_reader_gets_a_finished_set_and_makes_none(s3, tmp_path, monkeypatch, model):
+    store = moved(store_with_champion(tmp_path / "store"), open_store(s3.new_uri()))
+    config = load_config(None, ["recommend.rows_per_file=128"])
+    made = recommend_all(store.uri, config)
+    asked = made["model_id"] if model == "by id" else model
+    before = {info.key for info in store.list()}
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", READER[0])
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", READER[1])
+    found = recommend_all(store.uri, config, model=asked, output=tmp_path / "copy")
+    assert (found["set_id"], found["reused"]) == (made["set_id"], True)
+    copied = {path.name: path.read_bytes() for path in (tmp_path / "copy").iterdir()}
+    assert copied.keys() == {"manifest.json", *(f"part-0000{part}.parquet" for part in range(3))}
+    assert copied.items() <= parquet_of(store, made["prefix"]).items()
+    with pytest.raises(AccessDenied, match="runs/l_"):  # before anything is computed
+        recommend_all(store.uri, load_config(None, ["recommend.k=3"]), model=asked)
+    assert {info.key for info in store.list()} == before
 
 
 def test_a_killed_command_leaves_nothing_visible_and_its_files_are_kept(tmp_path):

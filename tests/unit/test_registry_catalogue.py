@@ -164,6 +164,7 @@ def test_champion_at_tells_who_served_then(registry: Registry, model_dir: Path) 
     for moment in (times[0] - timedelta(seconds=1), *times, times[-1] + timedelta(days=1)):
         assert registry.champion_at(moment) == registry.state_at(moment).champion
     assert [registry.champion_at(moment) for moment in times[3:7]] == [first, second, third, second]
+    assert [event.number for event in registry.moves_since(times[4])] == [6, 7]
 
 
 def test_rollback_passes_over_damaged_and_deleted_champions(
