@@ -166,6 +166,7 @@ bench-scale: $(VENV)/.installed-dev
 
 bench-torchrec: $(VENV)-torchrec/.installed-tests
 	$(VENV)-torchrec/bin/python tests/benchmarks/bench_torchrec.py
+	$(VENV)-torchrec/bin/python tests/benchmarks/bench_torchrec_hybrid.py
 
 bench-evaluation: $(VENV)/.installed-bench
 	$(BIN)/python tests/benchmarks/bench_evaluation.py
