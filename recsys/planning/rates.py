@@ -11,9 +11,7 @@ MEASURED_FACTORS = 64
 # Not measured: what a core beyond the measured ones adds, of a measured one.
 EFFICIENCY, BPR_EFFICIENCY = 0.6, 0.4
 
-PREPARE_ROWS = (
-    170_000.0  # cleaned rows/s, comments on half of them; 210,000 at 10x, 114,000 at 100x on a busy machine
-)
+PREPARE_ROWS = 170_000.0  # cleaned rows/s, comments on half of them; 210,000 at 10x, 168,000 at 100x
 LOAD_ROWS = 1_600_000.0  # cleaned rows/s
 ALS_CG_FLOP = 5.5e9  # the formula's FLOP/s and core, the loss of each iteration included
 ALS_NATIVE_FLOP = 28e9
