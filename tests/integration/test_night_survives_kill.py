@@ -72,10 +72,8 @@ def undisturbed(raw, tmp_path_factory):
     return finish(night(prepared_store(raw, directory / "store"), directory / "out"))
 
 
-@pytest.mark.parametrize("wait_for", ["als/checkpoints/", "bpr/checkpoints/", "fit.json", "manifest.json"])
-def test_killed_night_ends_with_the_same_champion(raw, undisturbed, tmp_path, wait_for):
-    store = prepared_store(raw, tmp_path / "store")
-    process = night(store, tmp_path / "out")
+def kill_when_written(process, store, wait_for):
+    """Kill the night as soon as a file with this in its name is in the store; wait for its end."""
     deadline = time.monotonic() + 120
     places = [store / "runs", store / "registry"]
     while process.poll() is None and time.monotonic() < deadline:
@@ -87,6 +85,16 @@ def test_killed_night_ends_with_the_same_champion(raw, undisturbed, tmp_path, wa
         time.sleep(0.002)
     process.send_signal(signal.SIGKILL)
     process.communicate()
+
+
+@pytest.mark.parametrize("wait_for", ["als/checkpoints/", "bpr/checkpoints/", "fit.json", "manifest.json"])
+def test_killed_night_ends_with_the_same_champion(raw, undisturbed, tmp_path, wait_for):
+    for attempt in range(5):  # a loaded machine may look too late, when the night is over
+        store = prepared_store(raw, tmp_path / f"store-{attempt}")
+        process = night(store, tmp_path / "out")
+        kill_when_written(process, store, wait_for)
+        if process.returncode != 0:
+            break
     assert process.returncode == -signal.SIGKILL, "the night was over before it could be killed"
     assert visible_findings(store) == []
 
@@ -140,7 +148,7 @@ def test_ctrl_c_ends_a_night_at_once_and_it_goes_on_later(raw, undisturbed, tmp_
     while not list(store.glob("runs/*/bpr/checkpoints/*.npz")) and time.monotonic() < deadline:
         time.sleep(0.01)
     process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=15)
+    _, err = process.communicate(timeout=120)
     assert process.returncode == 130
     assert "Traceback" not in err
     assert "run it again" in err
