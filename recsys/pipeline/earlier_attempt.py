@@ -3,12 +3,11 @@
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
-from recsys.errors import RegistryError
 from recsys.pipeline.fit import FitReference
 from recsys.pipeline.run import RunReference
 from recsys.registry.artifact import read_manifest, verify_model
-from recsys.registry.log import Event, read_event
-from recsys.registry.lookup import MOVES
+from recsys.registry.log import Event
+from recsys.registry.lookup import MOVES, events_back
 from recsys.registry.state import ModelEntry, RegistryState
 from recsys.storage.base import Store
 
@@ -75,14 +74,10 @@ def earlier_promotion(run: RunReference, model_ids: Collection[str]) -> EarlierP
 
 def _moves_since_registration(store: Store, state: RegistryState, model_ids: set[str]) -> list[Event]:
     """Return the events that moved the alias since the first of these models was registered, oldest first."""
-    missing, moves, number = set(model_ids), list[Event](), state.generation
-    while missing and number > 0:
-        event = read_event(store, number)
-        if event is None:
-            raise RegistryError(f"event {number} of the registry log is missing; `recsys registry verify`")
+    missing, moves, events = set(model_ids), list[Event](), events_back(store, state)
+    while missing and (event := next(events, None)) is not None:
         if event.action in MOVES:
             moves.append(event)
         if event.action == "register":
             missing.discard(event.arguments["model_id"])
-        number -= 1
     return moves[::-1]

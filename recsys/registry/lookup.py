@@ -1,6 +1,8 @@
 """Finding models in the registry by what people call them or by when they served, and setting two side by side."""
 
+from collections.abc import Iterator
 from datetime import datetime
+from itertools import takewhile
 
 from recsys.errors import ModelNotFound, RegistryError
 from recsys.registry.documents import parse_utc
@@ -47,17 +49,17 @@ def moves_since(store: Store, state: RegistryState, moment: datetime) -> list[Ev
 
     Goes back from the newest event to the first that is not after ``moment``: one request for each.
     """
-    moves, number = [], state.generation
-    while number > 0:
+    newer = takewhile(lambda event: parse_utc(event.time) > moment, events_back(store, state))
+    return [event for event in newer if event.action in MOVES][::-1]
+
+
+def events_back(store: Store, state: RegistryState) -> Iterator[Event]:
+    """Yield the events up to ``state``, newest first; a request for each. Raises RegistryError where one is missing."""
+    for number in range(state.generation, 0, -1):
         event = read_event(store, number)
         if event is None:
             raise RegistryError(f"event {number} of the registry log is missing; `recsys registry verify`")
-        if parse_utc(event.time) <= moment:
-            break
-        if event.action in MOVES:
-            moves.append(event)
-        number -= 1
-    return moves[::-1]
+        yield event
 
 
 def compare_models(state: RegistryState, a: str, b: str) -> Json:

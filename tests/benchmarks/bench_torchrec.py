@@ -88,11 +88,19 @@ def hasaki():
         return load_processed_data(store)
 
 
+def per_user(data, factors):
+    """Return {metric: its value for each test user}."""
+    from recsys.cf.evaluation.evaluate import evaluate
+    from recsys.cf.scoring.blocks import FactorScorer
+
+    scorer, held_out = {"m": FactorScorer(factors)}, data.held_out("test")
+    found = evaluate(scorer, held_out, data.user_seen_train, k_values=(10,), block_users=1024, lists=False)
+    return found["m"].per_user
+
+
 def measure_quality():
     """Return {trainer: {metric: per-user means over the seeds}}."""
-    from recsys.cf.evaluation.evaluate import evaluate
     from recsys.cf.sampling.pools import build_pools
-    from recsys.cf.scoring.blocks import FactorScorer
 
     data = hasaki()
     pools = build_pools(
@@ -107,15 +115,7 @@ def measure_quality():
         runs = []
         for seed in SEEDS:
             factors = fit(pools, BprConfig(**SETTINGS), trainer, width, None, seed).factors
-            found = evaluate(
-                {"m": FactorScorer(factors)},
-                data.held_out("test"),
-                data.user_seen_train,
-                k_values=(10,),
-                block_users=1024,
-                lists=False,
-            )
-            runs.append(found["m"].per_user)
+            runs.append(per_user(data, factors))
         measured[name] = {metric: np.mean([run[metric] for run in runs], axis=0) for metric in METRICS}
     return measured
 

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 from bench_bpr import OUT, train_matrix
+from bench_torchrec import METRICS, per_user
 from bpr_peers import pools_of
 from public_splits import DATA
 
@@ -25,7 +26,7 @@ from recsys.cf.models.base import FitControl
 from recsys.config.schema import HybridConfig, TorchRecConfig
 
 WIDTHS = [("local", 1), ("local", 2), ("torchrec", 1), ("torchrec", 2)]  # threads or ranks
-SEEDS, METRICS = (1, 2, 3, 4), ("recall@10", "ndcg@10")
+SEEDS = (1, 2, 3, 4)
 
 
 def fit(pools, embeddings, config, trainer, width, seed):
@@ -72,9 +73,7 @@ def hasaki():
 
 def measure_quality():
     """Return {trainer: {metric: per-user means over the seeds}} and the means of each seed."""
-    from recsys.cf.evaluation.evaluate import evaluate
     from recsys.cf.sampling.pools import build_pools
-    from recsys.cf.scoring.blocks import FactorScorer
 
     data, embeddings = hasaki()
     pools = build_pools(
@@ -84,16 +83,8 @@ def measure_quality():
     for trainer in ("local", "torchrec"):
         runs = []
         for seed in SEEDS:
-            scorer = FactorScorer(fit(pools, embeddings, HybridConfig(), trainer, 2, seed).factors)
-            found = evaluate(
-                {"m": scorer},
-                data.held_out("test"),
-                data.user_seen_train,
-                k_values=(10,),
-                block_users=1024,
-                lists=False,
-            )
-            runs.append(found["m"].per_user)
+            factors = fit(pools, embeddings, HybridConfig(), trainer, 2, seed).factors
+            runs.append(per_user(data, factors))
         measured[trainer] = {metric: np.mean([run[metric] for run in runs], axis=0) for metric in METRICS}
         by_seed[trainer] = {metric: [float(run[metric].mean()) for run in runs] for metric in METRICS}
     return measured, by_seed
